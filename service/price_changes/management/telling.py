@@ -6,18 +6,26 @@ from abc import ABC, abstractmethod
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.translation import get_language, pgettext
 from django.utils.translation import gettext as _
-from django.utils.translation import pgettext
 
+from price_changes.kinds.words import Names
 from price_changes.management.following import change_of
 from price_changes.models import PriceChange, Told, ToTell
-from price_changes.notices import ANY, Standing, Which, standing, tell, to_tell
+from price_changes.notices import ANY, Mark, Standing, Which, standing, tell, to_tell
+from price_changes.notices.files import marks_of, reading_of, table_of
+from price_changes.showing.sentences import sentence
 from pricebook.kit.figures import day, grouped
 from services.management import arguments
 from services.management.table import shown_amount, table
+from services.transfer.csv_file import BadBook
+from services.transfer.sheets import workbook
+from services.transfer.sheets.excel_csv import ExcelCSV
+from services.transfer.sheets.table import MOST_ROWS, Limits
 
 FIELDS = ("client_id", "client_name", "email", "rows", "old_total", "new_total")
 OF_FACTS = ("told_on", "told_at", "told_by", "way", "note", "in_time")
@@ -40,6 +48,16 @@ def add_to(parser: ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--on", type=_day, metavar="DATE", help="the day on which it was told")
     how.add_argument("--not-told", action="store_true", help="it was not told after all")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="write the whole list, to be filled in: a workbook if it ends in .xlsx, else CSV",
+    )
+    parser.add_argument(
+        "--told",
+        metavar="FILE",
+        help="record who was told by such a file: its columns client or email, and told_on",
+    )
     parser.add_argument("--note", default="", metavar="TEXT", help="how it was told, or why not")
 
 
@@ -69,7 +87,15 @@ class Telling(BaseCommand, ABC):
 
     def notices(self, *, number: int, client: list[int], json: bool, **options: Any) -> None:
         change = change_of(number)
-        if client:
+        if options["out"]:
+            _write_list(change, options["out"], options["only"] or ANY)
+            self.stdout.write(_said(standing(change)))
+            return
+        if options["told"]:
+            if client:
+                raise CommandError(_("Give either --told FILE or --client ID."), returncode=2)
+            tell(change, _marks(change, options["told"]), Told.Way.FILE, options["author"])
+        elif client:
             day_told = options["on"]
             if day_told is None and not options["not_told"]:
                 raise CommandError(
@@ -93,6 +119,41 @@ class Telling(BaseCommand, ABC):
         if len(found) == limit:
             only = f" --only {which}" if which else ""
             self.next(f"notices {change.pk}{only} --after {found[-1].client_id}")
+
+
+def _write_list(change: PriceChange, file: str, which: Which) -> None:
+    """The list as a file, whole or not at all."""
+    names = Names.of_changes([change], names_clients=True)
+    listed = table_of(change, which, change.title or sentence(change, names))
+    write = workbook.write if file.endswith(".xlsx") else ExcelCSV.of(get_language()).write
+    try:
+        with Path(file).open("xb") as sink:
+            try:
+                write(listed, sink, Limits(MOST_ROWS))
+            except BaseException:
+                Path(file).unlink()
+                raise
+    except OSError as error:
+        raise CommandError(
+            _("%(file)s can't be written: %(error)s") % {"file": file, "error": error.strerror}
+        ) from None
+
+
+def _marks(change: PriceChange, file: str) -> list[Mark]:
+    try:
+        with Path(file).open("rb") as told:
+            marks = marks_of(change, told, reading_of({}))
+    except BadBook as bad:
+        raise CommandError(
+            _("%(file)s is wrong, nobody was marked.\n%(bad)s") % {"file": file, "bad": bad}
+        ) from None
+    except OSError as error:
+        raise CommandError(
+            _("%(file)s can't be read: %(error)s") % {"file": file, "error": error.strerror}
+        ) from None
+    if not marks:
+        raise CommandError(_("No line of %(file)s has a day in told_on.") % {"file": file})
+    return marks
 
 
 def _records(found: list[ToTell]) -> Iterator[dict[str, Any]]:

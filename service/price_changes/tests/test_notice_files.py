@@ -6,6 +6,7 @@ import io
 from datetime import date
 
 import pytest
+from django.core.management import CommandError, call_command
 from openpyxl import load_workbook
 
 from price_changes.models import Told
@@ -117,3 +118,24 @@ def test_reads_a_long_list_with_few_queries(book, django_assert_max_num_queries)
     text = "client,told_on\n" + f"{book.ann.pk},2026-01-05\n{book.bob.pk},2026-01-05\n"
     with django_assert_max_num_queries(6):
         assert len(read(change, text)) == 2
+
+
+def test_the_command_writes_the_list_and_reads_it_back(book, tmp_path):
+    change = book.rises()
+    out, told = tmp_path / "list.xlsx", tmp_path / "told.csv"
+    say = "price_change", "notices", str(change.pk)
+    call_command(*say, "--out", str(out), stdout=io.StringIO())
+    assert load_workbook(out).worksheets[0].max_row == 3
+    with pytest.raises(CommandError, match="File exists"):
+        call_command(*say, "--out", str(out), stdout=io.StringIO())
+    told.write_text(f"client,told_on\n{book.ann.pk},2026-01-05\n{book.cat.pk},2026-01-05\n")
+    with pytest.raises(CommandError, match="nobody was marked"):
+        call_command(*say, "--told", str(told), stdout=io.StringIO())
+    assert not Told.objects.exists()
+    told.write_text(f"client,told_on\n{book.ann.pk},2026-01-05\n")
+    said = io.StringIO()
+    call_command(*say, "--told", str(told), stdout=said)
+    assert "told: 1 of 2" in said.getvalue()
+    for wrong in (["--told", str(told), "--client", "1"], ["--told", str(tmp_path / "none")]):
+        with pytest.raises(CommandError):
+            call_command(*say, *wrong, stdout=io.StringIO())
