@@ -359,7 +359,7 @@ def as_query(change: Any) -> QueryDict:
     """The values of a change, for the form of another one like it; no instant that has passed."""
     query = QueryDict(mutable=True)
     names = ("title", "reason", "comment", "service_id", "plan_id", "new_value", "adjustment")
-    for name in (*names, "operand", "floor", "ceiling", "rounding_step"):
+    for name in (*names, "notice_days", "operand", "floor", "ceiling", "rounding_step"):
         value = getattr(change, name)
         if value not in (None, ""):
             query[name.removesuffix("_id")] = (

@@ -55,7 +55,8 @@ def of_approval(
         when = approval.when_moved_given(change, when_moved)
         approval.refuse_if_nothing_moves(change)
         brake.refuse_if_on(change, counted_at(change), None)
-        notice_days.of_change(change, book_clock())
+        if counted_at(change) is not None:  # else the approval gives the instant
+            notice_days.of_change(change, book_clock())
         exactly = not is_of_catalogue(change) and when != PriceChange.WhenMoved.CURRENT
         recount.refuse_if_moved(change, exactly)
         found = DryRun.of(change, limits.why_not(change, author))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from price_changes.models import PriceChange
 from price_changes.planning.local_instant import as_utc, other_instant
@@ -14,8 +15,28 @@ from pricebook.kit.zone_rules import VERSION
 
 def in_force_from(change: PriceChange) -> str:
     """An instant that was given as local time as "2027-01-15 00:00 America/Vancouver (08:00Z)";
-    others in TIME_ZONE.
+    others in TIME_ZONE. With the notice that the change asks for.
     """
+    if change.effective_at is None or change.notice_days is None:
+        return _instant_as_given(change)
+    return _("%(instant)s, %(notice)s") % {
+        "instant": _instant_as_given(change),
+        "notice": notice_of(change),
+    }
+
+
+def notice_of(change: PriceChange) -> str:
+    """The notice that a change asks for, as "all its clients told 30 days before"; else empty."""
+    if not change.notice_days:
+        return "" if change.notice_days is None else _("all its clients told before")
+    return ngettext(
+        "all its clients told %(days)s day before",
+        "all its clients told %(days)s days before",
+        change.notice_days,
+    ) % {"days": change.notice_days}
+
+
+def _instant_as_given(change: PriceChange) -> str:
     at, zone = change.effective_at, change.effective_zone
     if at is None or zone in ("", "UTC"):
         return instant(at)

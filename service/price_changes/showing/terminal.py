@@ -15,7 +15,7 @@ from price_changes.planning.catalogue_value import value_since
 from price_changes.planning.counting import Bucket, Mover, Pair, Preview
 from price_changes.running import outcomes
 from price_changes.running.dry_runs import DryRun
-from price_changes.showing.instants import in_force_from, kept_instant, zone_rules_differ
+from price_changes.showing.instants import in_force_from, kept_instant, notice_of, zone_rules_differ
 from price_changes.showing.sentences import cancelled, sentence
 from price_changes.showing.states import reason_of, state_of, why
 from pricebook.kit.currency import shown
@@ -68,6 +68,8 @@ def facts(change: PriceChange, says: str) -> Iterator[tuple[str, str]]:
             yield _("time zone"), about_zone
     elif change.status == PriceChange.Status.PLANNED:
         yield _("in force from"), _("its approval")
+    if change.notice_days is not None and not change.effective_zone:
+        yield _("notice"), notice_of(change)
     if change.approved_by and not is_of_catalogue(change):
         yield _("if rows have moved"), change.when_moved
     elif change.approved_by and change.when_moved == PriceChange.WhenMoved.HOLD:

@@ -4,18 +4,27 @@
 the doors.
 """
 
+import io
+import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from urllib.parse import urlencode
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
+from django.http import QueryDict
 
+from desk.changes.plan_form import DeskPlanForm
 from price_changes.errors import ChangeError
+from price_changes.forms import PlanForm
+from price_changes.kinds import TO_PLAN
 from price_changes.models import PriceChange, Told, ToTell
 from price_changes.notices import NOT_TOLD, TOLD, standing, tell, to_tell
 from price_changes.planning import status_now
 from price_changes.running import lifecycle
 from price_changes.running.lifecycle import preview
+from price_changes.tests import api
 from price_changes.tests.changes import approved, drained, planned
 from price_changes.tests.timeline import Timeline
 from services import ledger
@@ -209,3 +218,60 @@ class TestRule:
         change = book.rises(notice_days=30, for_new_only=True)
         book.comes(change)
         assert change.status == "applied"
+
+
+class TestDoors:
+    def test_the_api_refuses_what_are_no_days(self, book):
+        program = api.a_program(**api.PLAN)
+        for days in (-1, 366, 1.5, True, "ten", [30], "9" * 5000):
+            answer = program.post(api.URL, self.plan(book, days))
+            assert (answer.status_code, answer.json()["code"]) == (400, "out_of_range"), days
+            assert answer.json()["parameter"] == "notice_days"
+        assert not PriceChange.objects.exists()
+
+    def test_the_api_plans_and_approves_it(self, book):
+        program = api.a_program(**api.ALL)
+        short = program.post(api.URL, self.plan(book, 41))
+        assert (short.status_code, short.json()["code"]) == (409, "notice_too_short")
+        change = api.planned(program, **self.plan(book, 40))
+        assert (change["notice_days"], change["notice_by"]) == (40, None)
+        change = api.approve(program, change).json()
+        assert (change["notice_by"], change["will_be_held"]) == ("2027-01-01", True)
+
+    def test_a_form_plans_it(self, book):
+        plan = {"service": book.phone.pk, "new_value": "24", "notice_days": "30"}
+        for form in (
+            PlanForm(TO_PLAN["list_price"], plan),
+            DeskPlanForm(
+                TO_PLAN["list_price"], "", QueryDict(urlencode({**plan, "time_zone": "UTC"}))
+            ),
+        ):
+            assert form.is_valid(), form.errors
+            assert form.values()["notice_days"] == 30
+
+    def test_a_command_lists_and_records(self, book):
+        change, ann = book.rises(notice_days=30), book.ann.pk
+        with pytest.raises(CommandError, match="--on DATE"):
+            self.notices(change, "--client", ann)
+        assert "told in time: 0 of 2" in self.notices(change)
+        told = self.notices(change, "--client", ann, "--on", book.today, "--note", "by post")
+        assert "told in time: 1 of 2; too late: 0; by 2027-01-11 all have to be" in told
+        [line] = self.notices(change, "--only", "told", "--json").splitlines()
+        assert json.loads(line) == json.loads(line) | {
+            "client_id": ann,
+            "old_total": 40,
+            "told_on": "2027-01-01",
+            "told_by": "carl (claimed)",
+            "note": "by post",
+        }
+
+    def plan(self, book, days):
+        at = (book.timeline.now + 40 * DAY).isoformat()
+        plan = {"kind": "list_price", "service": book.phone.pk, "new_value": 24}
+        return {**plan, "effective_at": at, "notice_days": days}
+
+    def notices(self, change, *options):
+        out = io.StringIO()
+        given = [str(each) for each in (change.pk, *options)]
+        call_command("price_change", "notices", *given, "--author", "carl", stdout=out)
+        return out.getvalue()
