@@ -18,6 +18,7 @@ from clients.models import Client
 from desk.changes.plan_form import NAMES
 from keys.tests.asking import with_key
 from keys.tests.making import a_key
+from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle, rejecting
 from price_changes.tests.changes import clock, planned
@@ -542,8 +543,14 @@ class TestRights:
         assert "The list is wrong" in text_of(ann.get(url("changes")))
         twice = ann.post(url("brake"), {"does": "pull", "reason": "x"})
         assert "Nothing was done." in messages_of(twice)
-        ann.post(url("brake"), {"does": "release", "reason": "Mended"})
+        stale = OpenedForm(ann, url("brake"))
+        OpenedForm(ann, url("brake")).ask(does="release", reason="Fixed")
         assert "The list is wrong" not in text_of(ann.get(url("changes")))
+        ann.post(url("brake"), {"does": "pull", "reason": "Another reason"})
+        told = messages_of(stale.ask(does="release", reason="Fixed"))
+        assert "The brake that you saw is off already" in told
+        assert "Another reason" in told
+        assert verbs.brake_state().on
 
     @pytest.mark.parametrize("pk", ["9" * 30, 999])
     def test_no_such_change(self, ann, pk):

@@ -122,6 +122,29 @@ class TestClient:
         said = text_of(ann.post(url, given | {"email": taken}))
         assert "give another one" in said
 
+    @pytest.mark.parametrize("kind", ["client", "subscription", "service", "plan"])
+    def test_an_edit_leaves_what_others_have_edited_meanwhile(self, ann, kind):
+        """What was not touched stays theirs, and what both have touched is asked for again."""
+        one = a_subscription(a_client("Acme"))
+        record: Any = one if kind == "subscription" else getattr(one, kind)
+        url = reverse(f"desk:edit_{kind}", args=[record.pk])
+        ids = {"source": "erp", "external_id": "7"}
+        form, second = OpenedForm(ann, url), OpenedForm(ann, url)
+        type(record).objects.filter(pk=record.pk).update(**ids)
+        name = {
+            "client": "company_name", "subscription": "comment", "service": "name",
+            "plan": "plan_type",
+        }[kind]  # fmt: skip
+        new = "student" if kind == "plan" else "Mine"
+        assert "Saved." in text_of(form.send(**{name: new}))
+        record.refresh_from_db()
+        assert [getattr(record, each) for each in (name, *ids)] == [new, "erp", "7"]
+        told = second.send(source="crm", external_id="8")
+        assert "it is “erp” now" in text_of(told)
+        assert "it is “7” now" in text_of(told)
+        record.refresh_from_db()
+        assert (record.source, record.external_id) == ("erp", "7")
+
 
 class TestVerbs:
     @pytest.mark.parametrize(
