@@ -126,8 +126,10 @@ def answer(request: HttpRequest, asking: Asking) -> HttpResponse:
     try:
         with transaction.atomic():
             done, is_first = _once(request, asking, form.cleaned_data)
-    except _Otherwise:
+    except _Otherwise as otherwise:
         said = _("Nothing was done: the book has moved since you were asked. Look again.")
+        if otherwise.has_no_button:
+            said = _("Nothing was done.")
         return _ask(request, asking, form.cleaned_data, form, said)
     except Refusal as refusal:
         return _refused(request, asking, form, refusal)
@@ -140,8 +142,11 @@ def answer(request: HttpRequest, asking: Asking) -> HttpResponse:
     return HttpResponseRedirect(done.address)
 
 
+@dataclass
 class _Otherwise(Exception):
-    """It would change something else than was shown."""
+    """It would change something else than was shown, or nothing that may be confirmed."""
+
+    has_no_button: bool = False
 
 
 def _once(request: HttpRequest, asking: Asking, given: dict[str, Any]) -> tuple[Done, bool]:
@@ -152,8 +157,10 @@ def _once(request: HttpRequest, asking: Asking, given: dict[str, Any]) -> tuple[
         return Done("", sent.done), False
     asking.lock()
     question = asking.look(given)
-    if not (question.may_confirm and asking.is_seen(question, request.POST.get(SEEN, ""))):
+    if not asking.is_seen(question, request.POST.get(SEEN, "")):
         raise _Otherwise
+    if not question.may_confirm:  # a form that was made by hand: it would say that it was done
+        raise _Otherwise(has_no_button=True)
     done = asking.do(given)
     sent.has_led_to(done.address)
     return done, True

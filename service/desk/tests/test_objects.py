@@ -443,6 +443,20 @@ class TestCatalogue:
         stale = ann.post(url, answer_of(asked) | {"_token": "another"})
         assert "the book has moved" in text_of(stale)
 
+    def test_a_question_without_a_button_is_not_answered_by_hand(self, ann):
+        phone = a_service(20, "Phone")
+        one = a_subscription(service=phone, started_at=NOW - timedelta(days=9))
+        since = (NOW + timedelta(days=-1)).date().isoformat()
+        for url, given in (
+            (reverse("desk:change_list_price", args=[phone.pk]), {"value": "20"}),
+            (verb_of(one, "correct"), {"since_0": since, "price": "20", "reason": "as it was"}),
+        ):
+            asked = ann.post(url, given)
+            assert "_confirm" not in asked.content.decode()
+            answer = ann.post(url, answer_of(asked))
+            assert "Nothing was done." in text_of(answer), url
+        assert not PriceChange.objects.exists()
+
     def test_plans_beyond_the_limits(self, ann, settings):
         settings.APPROVAL_LIMIT_ROWS = 1
         plan = a_plan(10)
