@@ -137,9 +137,7 @@ def held(records: QuerySet[Any], *names: str, **named: F) -> dict[str, Any]:
     return rows.values(*names, **named).first() or {}
 
 
-def refuse_unseen(
-    form: forms.Form, given: Mapping[str, Any], now: Mapping[str, Any]
-) -> None:
+def refuse_unseen(form: forms.Form, given: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to write over a value that this person was not shown. Raises Unseen."""
     unseen = {
         name: now[name] or ""
@@ -164,8 +162,10 @@ def saved(
     shown: a value that nobody touched is not written, so it stays what others have made of it
     meanwhile, and one that others have touched too is asked for again.
     """
-    for name in form.initial:
-        form.initial[name] = request.POST.get(f"{SHOWN}{name}", form.initial[name])
+    shown = {
+        name: request.POST.get(f"{SHOWN}{name}", value) for name, value in form.initial.items()
+    }
+    form.initial = shown
     if request.method == "POST" and form.is_valid():
         given = {
             name: value
@@ -176,7 +176,7 @@ def saved(
             with transaction.atomic():
                 sent = sent_form(request)
                 if sent is not None and sent.done is not None:
-                    say_done_before(request)
+                    say_done_before(request, sent.differs)
                     return HttpResponseRedirect(sent.done)
                 to = save(given) if given else address
                 if sent is not None:
@@ -185,19 +185,23 @@ def saved(
             name = refusal.about.get("parameter")
             form.add_error(name if name in form.fields else None, refusal.detail)
         except Unseen as unseen:
-            for name, value in unseen.now.items():
-                form.add_error(
-                    name,
-                    _(
-                        "Somebody has changed it since you opened this page: it is “%(value)s” now."
-                        " Nothing was saved. Save again to have yours in its place."
-                    )
-                    % {"value": value},
+            for field, now in unseen.now.items():
+                told = _(
+                    "Somebody has changed it since you opened this page: it is “%(value)s” now."
+                    " Nothing was saved. Save again to have yours in its place."
                 )
-            form.initial |= unseen.now
+                form.add_error(field, told % {"value": now})
+            shown |= unseen.now
         else:
             messages.success(request, _("Saved.") if given else _("Nothing differed."), keep)
             return HttpResponseRedirect(to)
-    shown = [(f"{SHOWN}{name}", value or "") for name, value in form.initial.items()]
-    context = {"form": form, "address": address, "keep": keep, "shown": shown}
-    return show(request, "edit", title, token=new_token(), **context)
+    return show(
+        request,
+        "edit",
+        title,
+        form=form,
+        address=address,
+        keep=keep,
+        token=new_token(),
+        shown=[(f"{SHOWN}{name}", value or "") for name, value in shown.items()],
+    )
