@@ -411,7 +411,9 @@ class TestVerbs:
         back = change.reverted_by.get()
         OpenedForm(ann, verb_of(back, "approve")).send()
         repricing.reprice()
-        assert "Taken back by" in text_of(ann.get(url("change", change.pk)))
+        page = ann.get(url("change", change.pk), {"back": url("changes")})
+        assert "Taken back by" in text_of(page)
+        assert f'<a href="{url("changes")}">← Back to the list' in page.content.decode()
 
     def test_reject_takes_a_reason_at_each_door(self, ann, book):
         change = of_set()
