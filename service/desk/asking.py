@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 
 from desk.once import TOKEN, new_token, say_done_before, sent_form
 from desk.page import show
+from pricebook.kit.idempotency import Sent
 from pricebook.kit.refusal import Refusal
 
 SEEN, CONFIRM, BACK = "_seen", "_confirm", "_back"
@@ -125,14 +126,16 @@ def answer(request: HttpRequest, asking: Asking) -> HttpResponse:
         return _ask(request, asking, form.cleaned_data, form)
     try:
         with transaction.atomic():
-            done, is_first = _once(request, asking, form.cleaned_data)
-    except _Otherwise:
+            done, before = _once(request, asking, form.cleaned_data)
+    except _Otherwise as otherwise:
         said = _("Nothing was done: the book has moved since you were asked. Look again.")
+        if otherwise.has_no_button:
+            said = _("Nothing was done.")
         return _ask(request, asking, form.cleaned_data, form, said)
     except Refusal as refusal:
         return _refused(request, asking, form, refusal)
-    if not is_first:
-        say_done_before(request)
+    if before is not None:
+        say_done_before(request, before.differs)
     elif done.is_plan:
         messages.warning(request, done.says, extra_tags=asking.keep)
     else:
@@ -140,23 +143,29 @@ def answer(request: HttpRequest, asking: Asking) -> HttpResponse:
     return HttpResponseRedirect(done.address)
 
 
+@dataclass
 class _Otherwise(Exception):
-    """It would change something else than was shown."""
+    """It would change something else than was shown, or nothing that may be confirmed."""
+
+    has_no_button: bool = False
 
 
-def _once(request: HttpRequest, asking: Asking, given: dict[str, Any]) -> tuple[Done, bool]:
+def _once(request: HttpRequest, asking: Asking, given: dict[str, Any]) -> tuple[Done, Sent | None]:
+    """What it led to; with its first sending, if it was done before."""
     sent = sent_form(request)
     if sent is None:
         raise _Otherwise
     if sent.done is not None:
-        return Done("", sent.done), False
+        return Done("", sent.done), sent
     asking.lock()
     question = asking.look(given)
-    if not (question.may_confirm and asking.is_seen(question, request.POST.get(SEEN, ""))):
+    if not asking.is_seen(question, request.POST.get(SEEN, "")):
         raise _Otherwise
+    if not question.may_confirm:  # a form that was made by hand: it would say that it was done
+        raise _Otherwise(has_no_button=True)
     done = asking.do(given)
     sent.has_led_to(done.address)
-    return done, True
+    return done, None
 
 
 def _ask(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from secrets import token_urlsafe
 from typing import cast
 
@@ -14,6 +16,7 @@ from pricebook.kit.access import identity
 from pricebook.kit.idempotency import SHAPE, Sent, sent_once
 
 TOKEN = "_token"  # noqa: S105 - the name of a field
+NO_CONTENT = (TOKEN, "csrfmiddlewaretoken")
 LONGEST_TOKEN = 60
 
 
@@ -27,8 +30,18 @@ def sent_form(request: HttpRequest) -> Sent | None:
     token = request.POST.get(TOKEN, "")
     if len(token) > LONGEST_TOKEN or not SHAPE.fullmatch(token):
         return None
-    return sent_once(identity(cast(Request, request)), token)
+    content = sorted(each for each in request.POST.lists() if each[0] not in NO_CONTENT)
+    digest = sha256(json.dumps(content).encode()).hexdigest()
+    return sent_once(identity(cast(Request, request)), token, digest)
 
 
-def say_done_before(request: HttpRequest) -> None:
-    messages.info(request, _("That was done already, and was not done a second time."))
+def say_done_before(request: HttpRequest, differs: bool) -> None:
+    """`differs`: what was sent first had another content."""
+    if differs:
+        said = _(
+            "This form was sent before, with other values: those were taken, and this is what they"
+            " have led to. What you have sent now was not taken: open the form anew for it."
+        )
+        messages.warning(request, said)
+    else:
+        messages.info(request, _("That was done already, and was not done a second time."))

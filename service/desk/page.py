@@ -56,12 +56,9 @@ def show(
     request: HttpRequest, template: str, title: str, status: int = 200, **context: Any
 ) -> HttpResponse:
     """The page `desk/<template>.html`, with its title, the menu, and the way back to a list."""
-    return render(
-        request,
-        f"desk/{template}.html",
-        {"title": title, "menu": menu_of(request), "back": back_of(request), **context},
-        status=status,
-    )
+    frame = {"title": title, "menu": menu_of(request), "back": back_of(request)}
+    assert not frame.keys() & context.keys(), "a page's own context has a name of the frame"
+    return render(request, f"desk/{template}.html", frame | context, status=status)
 
 
 def log_in_again(request: HttpRequest) -> HttpResponse:

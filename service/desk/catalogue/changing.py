@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from desk import asking
 from desk.asking import Asking, Done, Figure, Question, Rows
 from desk.catalogue.forms import PlanForm, ServiceForm, ValueForm
-from desk.clients.changing import saved
+from desk.clients.changing import held, refuse_unseen, saved
 from desk.clients.standing import amount_figure, state_words, unmoved
 from desk.page import desk_page
 from price_changes.models import PriceChange
@@ -221,12 +221,15 @@ def _edit(
     record = found_of(kind, pk)
     address = reverse(f"desk:{kind}", args=[pk])
 
+    made = form(request.POST or None, initial={name: getattr(record, name) for name in names})
+
     def save(values: Mapping[str, Any]) -> str:
+        now = held(catalogue.MODELS[kind]._default_manager.filter(pk=pk), *names)
+        refuse_unseen(made, values, now)
         given = values_of(catalogue.FIELDS[kind], values, changing=True)
         catalogue.change(kind, pk, given, author(request.user))
         return address
 
-    made = form(request.POST or None, initial={name: getattr(record, name) for name in names})
     title = _("Edit %(name)s") % {"name": record}
     return saved(request, made, title, save, address, f"edit-{kind}-{pk}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django import forms
-from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
@@ -13,10 +12,9 @@ from django.utils.translation import gettext_lazy
 from desk.changes.found import about_brake
 from desk.page import desk_page, show
 from price_changes import verbs
-from price_changes.errors import ChangeError
+from price_changes.admin.brake import moved_by_button
 from price_changes.models import Brake
 from price_changes.running.brake import LONGEST_REASON, said
-from pricebook.kit.access import author
 from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE
 
@@ -34,7 +32,8 @@ class BrakeForm(forms.Form):
 
 @desk_page()
 def brake(request: HttpRequest) -> HttpResponse:
-    """POST pulls or releases it, as the button says: a second person is told so. Four queries."""
+    """POST pulls or releases it, as the button says: a second person is told so, and so is one
+    whose page has shown another brake. Four queries."""
     may = about_brake(request.user)
     if not may["may_brake"] and (missing := missing_for(request.user, VIEW_CHANGE)):
         raise PermissionDenied(missing)
@@ -42,7 +41,7 @@ def brake(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         if not may["may_brake"]:
             raise PermissionDenied(_("You may not pull or release the brake."))
-        if form.is_valid() and _moved(request, form.cleaned_data["reason"]):
+        if form.is_valid() and moved_by_button(request, form.cleaned_data["reason"]):
             return HttpResponseRedirect(reverse("desk:brake"))
     before = Brake.objects.exclude(released_at=None).order_by("-pk")[:SHOWN]
     return show(
@@ -54,19 +53,3 @@ def brake(request: HttpRequest) -> HttpResponse:
         before=[said(each) for each in before],
         **may,
     )
-
-
-def _moved(request: HttpRequest, reason: str) -> bool:
-    does = {"pull": verbs.pull_brake, "release": verbs.release_brake}
-    asked = request.POST.get("does", "")
-    if asked not in does:
-        messages.error(request, _("Nothing was done: pull it or release it by its button."))
-        return False
-    try:
-        does[asked](author(request.user), reason)
-    except ChangeError as error:
-        messages.error(request, _("Nothing was done. %(why)s") % {"why": error.detail})
-        return False
-    done = _("The brake is on.") if asked == "pull" else _("The brake is off.")
-    messages.success(request, done)
-    return True

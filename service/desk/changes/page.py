@@ -76,7 +76,7 @@ def _page(request: HttpRequest, change: Any) -> HttpResponse:
         progress=progress_of([change]).get(change.pk),
         is_under_way=change.status in (Status.APPLYING, Status.PAUSED),
         outcome=outcome,
-        back=[each for each in others.values() if each.reverts_id == change.pk],
+        taken_back_by=[each for each in others.values() if each.reverts_id == change.pk],
         others={pk: name_of(each, names) for pk, each in others.items()},
         may_plan=user.has_perm(PLAN),
         can_clone=change.kind in TO_PLAN and not change.reverts_id and not change.for_one,

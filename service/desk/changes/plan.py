@@ -90,7 +90,7 @@ def _planned(request: HttpRequest, form: DeskPlanForm) -> str:
     with transaction.atomic():
         sent = sent_form(request)
         if sent is not None and sent.done is not None:
-            say_done_before(request)
+            say_done_before(request, sent.differs)
             return sent.done
         change = form.planned_by(author(request.user))
         if change is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.db import transaction
+from django.db.models import F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -38,6 +40,8 @@ from pricebook.kit.scopes import (
 from services.models import Subscription, book_clock
 from services.writing import clients, subscriptions
 from services.writing.bodies import values_of
+
+SHOWN = "initial-"  # before the names of the fields: what the form has shown
 
 
 @desk_page(VIEW_SUBSCRIPTION, VIEW_CLIENT)
@@ -81,6 +85,7 @@ def edit_subscription(request: HttpRequest, pk: int) -> HttpResponse:
     form = SubscriptionForm(request.POST or None, initial={n: getattr(one, n) for n in names})
 
     def save(values: Mapping[str, Any]) -> str:
+        refuse_unseen(form, values, held(Subscription.objects.filter(pk=pk), *names))
         given = values_of(subscriptions.FIELDS, values, changing=True)
         subscriptions.change(pk, given, author(request.user))
         return reverse("desk:subscription", args=[pk])
@@ -100,6 +105,8 @@ def edit_client(request: HttpRequest, pk: int) -> HttpResponse:
     def save(values: Mapping[str, Any]) -> str:
         given = values_of(clients.FIELDS, values, changing=True)
         clients.lock_email(given.get("email", ""))
+        now = held(Client.objects.filter(pk=pk), *names, email=F("user__email"))
+        refuse_unseen(form, values, now)
         clients.change(pk, given)
         return reverse("desk:client", args=[pk])
 
@@ -117,6 +124,30 @@ def add_client(request: HttpRequest) -> HttpResponse:
     return saved(request, form, _("Add a client"), save, reverse("desk:clients"), "add-client")
 
 
+@dataclass
+class Unseen(Exception):
+    """Fields that somebody else has changed since the form was opened, with what they are now."""
+
+    now: dict[str, str]
+
+
+def held(records: QuerySet[Any], *names: str, **named: F) -> dict[str, Any]:
+    """The values of one record, locked up to the end of the transaction; empty if it is gone."""
+    rows = records.select_for_update(of=("self",), no_key=True)
+    return rows.values(*names, **named).first() or {}
+
+
+def refuse_unseen(form: forms.Form, given: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to write over a value that this person was not shown. Raises Unseen."""
+    unseen = {
+        name: now[name] or ""
+        for name, value in given.items()
+        if name in now and (now[name] or "") not in (form.initial[name] or "", value or "")
+    }
+    if unseen:
+        raise Unseen(unseen)
+
+
 def saved(
     request: HttpRequest,
     form: forms.Form,
@@ -127,9 +158,14 @@ def saved(
 ) -> HttpResponse:
     """The page of a form that moves no price: what was touched is saved at once.
 
-    Sent twice, it is saved once, so two clicks add one record. A value that nobody touched is not
-    written, so it stays what others have made of it meanwhile.
+    Sent twice, it is saved once, so two clicks add one record. The form brings along what it has
+    shown: a value that nobody touched is not written, so it stays what others have made of it
+    meanwhile, and one that others have touched too is asked for again.
     """
+    shown = {
+        name: request.POST.get(f"{SHOWN}{name}", value) for name, value in form.initial.items()
+    }
+    form.initial = shown
     if request.method == "POST" and form.is_valid():
         given = {
             name: value
@@ -140,7 +176,7 @@ def saved(
             with transaction.atomic():
                 sent = sent_form(request)
                 if sent is not None and sent.done is not None:
-                    say_done_before(request)
+                    say_done_before(request, sent.differs)
                     return HttpResponseRedirect(sent.done)
                 to = save(given) if given else address
                 if sent is not None:
@@ -148,7 +184,24 @@ def saved(
         except Refusal as refusal:
             name = refusal.about.get("parameter")
             form.add_error(name if name in form.fields else None, refusal.detail)
+        except Unseen as unseen:
+            for field, now in unseen.now.items():
+                told = _(
+                    "Somebody has changed it since you opened this page: it is “%(value)s” now."
+                    " Nothing was saved. Save again to have yours in its place."
+                )
+                form.add_error(field, told % {"value": now})
+            shown |= unseen.now
         else:
             messages.success(request, _("Saved.") if given else _("Nothing differed."), keep)
             return HttpResponseRedirect(to)
-    return show(request, "edit", title, form=form, address=address, keep=keep, token=new_token())
+    return show(
+        request,
+        "edit",
+        title,
+        form=form,
+        address=address,
+        keep=keep,
+        token=new_token(),
+        shown=[(f"{SHOWN}{name}", value or "") for name, value in shown.items()],
+    )

@@ -26,7 +26,7 @@ from pricebook.kit.access import author
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services import jobs
-from services.models import Job
+from services.models import ImportMapping, Job
 from services.reading.newest_first import newest_first
 from services.reading.ordering import Cursor
 from services.transfer.files import BadReading, Reading
@@ -300,6 +300,11 @@ def keep(request: HttpRequest, job: Job) -> None:
     refuse_unless(request.user, *TO_IMPORT)
     reading = Reading.of((job.options or {}).get("reading") or {}, columns_of(job))
     name = request.POST.get("name", "").strip()
+    other = ImportMapping.objects.filter(name=name.replace("\0", "?")).exclude(reading=reading.said)
+    if other.exists():
+        said = _("Another reading is kept as “%(name)s”: choose another name, or forget that one.")
+        messages.error(request, said % {"name": name})
+        return
     try:
         reading.keep(name)
     except BadReading:

@@ -18,6 +18,7 @@ from clients.models import Client
 from desk.changes.plan_form import NAMES
 from keys.tests.asking import with_key
 from keys.tests.making import a_key
+from price_changes import verbs
 from price_changes.models import PriceChange
 from price_changes.running import lifecycle, rejecting
 from price_changes.tests.changes import clock, planned
@@ -410,7 +411,9 @@ class TestVerbs:
         back = change.reverted_by.get()
         OpenedForm(ann, verb_of(back, "approve")).send()
         repricing.reprice()
-        assert "Taken back by" in text_of(ann.get(url("change", change.pk)))
+        page = ann.get(url("change", change.pk), {"back": url("changes")})
+        assert "Taken back by" in text_of(page)
+        assert f'<a href="{url("changes")}">← Back to the list' in page.content.decode()
 
     def test_reject_takes_a_reason_at_each_door(self, ann, book):
         change = of_set()
@@ -542,8 +545,14 @@ class TestRights:
         assert "The list is wrong" in text_of(ann.get(url("changes")))
         twice = ann.post(url("brake"), {"does": "pull", "reason": "x"})
         assert "Nothing was done." in messages_of(twice)
-        ann.post(url("brake"), {"does": "release", "reason": "Mended"})
+        stale = OpenedForm(ann, url("brake"))
+        OpenedForm(ann, url("brake")).ask(does="release", reason="Fixed")
         assert "The list is wrong" not in text_of(ann.get(url("changes")))
+        ann.post(url("brake"), {"does": "pull", "reason": "Another reason"})
+        told = messages_of(stale.ask(does="release", reason="Fixed"))
+        assert "The brake that you saw is off already" in told
+        assert "Another reason" in told
+        assert verbs.brake_state().on
 
     @pytest.mark.parametrize("pk", ["9" * 30, 999])
     def test_no_such_change(self, ann, pk):

@@ -214,6 +214,9 @@ class TestQuestions:
     def test_a_reading_is_kept_and_forgotten(self, ann):
         job = looked_at(ann, of_service(full_price="4,50"), decimal=",")
         told(ann, job, "keep", name="acme")
+        other = looked_at(ann, of_service(full_price="4.50"), decimal=".")
+        page = ann.get(told(ann, other, "keep", name="acme")["Location"])
+        assert "Another reading is kept as “acme”" in page.content.decode()
         assert ImportMapping.objects.get().reading == {"decimal": ","}
         assert looked_at(ann, of_service(full_price="4,50"), mapping="acme").status == "done"
         ann.post(reverse("desk:forget_mapping"), {"name": "acme"})

@@ -182,3 +182,7 @@ def test_two_clicks_make_one(root, story, name, args, given, table):  # noqa: F8
     first, second = root.post(path, sent), root.post(path, sent)
     assert first["Location"] == second["Location"]
     assert table.objects.count() == before + 1
+    other = "company_name" if name == "add_client" else "new_value"
+    third = root.post(path, sent | {other: "9"}, follow=True)
+    assert "with other values" in third.content.decode()
+    assert table.objects.count() == before + 1

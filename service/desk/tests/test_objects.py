@@ -122,6 +122,29 @@ class TestClient:
         said = text_of(ann.post(url, given | {"email": taken}))
         assert "give another one" in said
 
+    @pytest.mark.parametrize("kind", ["client", "subscription", "service", "plan"])
+    def test_an_edit_leaves_what_others_have_edited_meanwhile(self, ann, kind):
+        """What was not touched stays theirs, and what both have touched is asked for again."""
+        one = a_subscription(a_client("Acme"))
+        record: Any = one if kind == "subscription" else getattr(one, kind)
+        url = reverse(f"desk:edit_{kind}", args=[record.pk])
+        ids = {"source": "erp", "external_id": "7"}
+        form, second = OpenedForm(ann, url), OpenedForm(ann, url)
+        type(record).objects.filter(pk=record.pk).update(**ids)
+        name = {
+            "client": "company_name", "subscription": "comment", "service": "name",
+            "plan": "plan_type",
+        }[kind]  # fmt: skip
+        new = "student" if kind == "plan" else "Mine"
+        assert "Saved." in text_of(form.send(**{name: new}))
+        record.refresh_from_db()
+        assert [getattr(record, each) for each in (name, *ids)] == [new, "erp", "7"]
+        told = second.send(source="crm", external_id="8")
+        assert "it is “erp” now" in text_of(told)
+        assert "it is “7” now" in text_of(told)
+        record.refresh_from_db()
+        assert (record.source, record.external_id) == ("erp", "7")
+
 
 class TestVerbs:
     @pytest.mark.parametrize(
@@ -419,6 +442,20 @@ class TestCatalogue:
         assert PriceChange.objects.count() == 1
         stale = ann.post(url, answer_of(asked) | {"_token": "another"})
         assert "the book has moved" in text_of(stale)
+
+    def test_a_question_without_a_button_is_not_answered_by_hand(self, ann):
+        phone = a_service(20, "Phone")
+        one = a_subscription(service=phone, started_at=NOW - timedelta(days=9))
+        since = (NOW + timedelta(days=-1)).date().isoformat()
+        for url, given in (
+            (reverse("desk:change_list_price", args=[phone.pk]), {"value": "20"}),
+            (verb_of(one, "correct"), {"since_0": since, "price": "20", "reason": "as it was"}),
+        ):
+            asked = ann.post(url, given)
+            assert "_confirm" not in asked.content.decode()
+            answer = ann.post(url, answer_of(asked))
+            assert "Nothing was done." in text_of(answer), url
+        assert not PriceChange.objects.exists()
 
     def test_plans_beyond_the_limits(self, ann, settings):
         settings.APPROVAL_LIMIT_ROWS = 1

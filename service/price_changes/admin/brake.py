@@ -20,6 +20,7 @@ from price_changes.planning.braked import brake_on
 from price_changes.running.brake import LONGEST_REASON, said
 from pricebook.kit.access import author
 from pricebook.kit.scopes import APPROVE, PULL_BRAKE
+from services.reading.parameters import whole_number
 
 PAGE = "admin:price_changes_pricechange_brake"
 SHOWN = 50  # brakes of the past
@@ -56,7 +57,7 @@ class BrakePages:
         if request.method == "POST":
             if not about_brake(request.user)["may_brake"]:
                 raise PermissionDenied
-            if form.is_valid() and self._moved(request, form.cleaned_data["reason"]):
+            if form.is_valid() and moved_by_button(request, form.cleaned_data["reason"]):
                 return HttpResponseRedirect(reverse(PAGE))
         before = Brake.objects.exclude(released_at=None).order_by("-pk")[:SHOWN]
         page: HttpResponse = self.page(
@@ -64,25 +65,29 @@ class BrakePages:
             "brake",
             _("The brake"),
             form=form,
-            state=verbs.brake_state(),
+            brake_state=verbs.brake_state(),
             before=[said(brake) for brake in before],
         )
         return page
 
-    @staticmethod
-    def _moved(request: HttpRequest, reason: str) -> bool:
-        """Pull it or release it, as the button says: a second person is told so."""
-        does = {"pull": verbs.pull_brake, "release": verbs.release_brake}
-        asked = request.POST.get("does", "")
-        if asked not in does:
-            messages.error(request, _("Nothing was done: pull it or release it by its button."))
-            return False
-        try:
-            does[asked](author(request.user), reason)
-        except ChangeError as error:
-            messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
-            return False
-        messages.success(
-            request, _("The brake is on.") if asked == "pull" else _("The brake is off.")
-        )
-        return True
+
+def moved_by_button(request: HttpRequest, reason: str) -> bool:
+    """Pull the brake, or release the one that the page has shown, as the button says.
+
+    A second person is told so, and so is one whose page has shown another brake.
+    """
+    asked = request.POST.get("does", "")
+    seen = whole_number(request.POST.get("brake", ""))
+    if asked != "pull" and (asked != "release" or seen is None):
+        messages.error(request, _("Nothing was done: pull it or release it by its button."))
+        return False
+    try:
+        if asked == "pull":
+            verbs.pull_brake(author(request.user), reason)
+        else:
+            verbs.release_brake(author(request.user), reason, seen)
+    except ChangeError as error:
+        messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
+        return False
+    messages.success(request, _("The brake is on.") if asked == "pull" else _("The brake is off."))
+    return True

@@ -95,9 +95,11 @@ def pull(author: str, reason: Any) -> Brake:
     return _alone(pulled)
 
 
-def release(author: str, reason: Any) -> Brake:
+def release(author: str, reason: Any, seen: int | None = None) -> Brake:
     """Let changes start again from now on; raises ChangeError (`brake_is_off`).
 
+    `seen`: the number of the brake that the author was shown. Another one, which somebody has
+    pulled since, stays on.
     A change whose instant has come meanwhile is held. So is one that can't come any more, because
     another plan has its discount by now. One that its notice holds goes on being held by that.
     """
@@ -107,6 +109,9 @@ def release(author: str, reason: Any) -> Brake:
         brake = brake_on()
         if brake is None:
             raise ChangeError("brake_is_off", _("The brake is not on: nothing to release."), 409)
+        if seen not in (None, brake.pk):
+            told = _("The brake that you saw is off already, and this is another one. %(said)s")
+            raise ChangeError("brake_is_off", told % {"said": said(brake)}, 409, **about(brake))
         brake.released_at, brake.released_by, brake.release_reason = now, author, reason
         brake.save(update_fields=["released_at", "released_by", "release_reason"])
         left = untold(to_come)

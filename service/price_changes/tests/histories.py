@@ -191,7 +191,7 @@ class Telling:
         if kind in OF_SUBSCRIPTION:
             return self._allows_own(kind, about)
         if kind in OF_CHANGE:
-            return about["change"] in self.changes and self._allows_verb(kind, about["change"])
+            return about["change"] in self.changes and self._allows_verb(kind, about)
         if kind in OF_BRAKE:
             return self._is_braked == (kind == RELEASED)
         if kind in OF_NOTICE:
@@ -250,7 +250,8 @@ class Telling:
             return standing.state == "locked"
         return kind != "follows" or standing.state == "negotiated"
 
-    def _allows_verb(self, kind: str, event: int) -> bool:
+    def _allows_verb(self, kind: str, about: dict[str, Any]) -> bool:
+        event, by = about["change"], about["by"]
         change = self.changes[event]
         fact = self.oracle.by_number[change]
         assert isinstance(fact, facts.Scheduled)
@@ -269,6 +270,8 @@ class Telling:
             return event in self.paused
         if not has_come:
             return False
+        if event in self.paused and isinstance(fact, facts.Set) and by == "revert":
+            return False  # its revert would wait for its copies
         if isinstance(fact, facts.Value):
             return self.oracle.in_force(change, self._here)
         return any(
@@ -329,13 +332,18 @@ class Telling:
         return self.oracle.brake_is_on(self._here)
 
     def _has_a_set_at(self, at: datetime, kind: str, of: int) -> bool:
-        """Whether a set of just this instant may move subscriptions of a service or a plan."""
+        """Whether a set may move subscriptions of a service or a plan at just this instant, or was
+        taken back at it."""
+        sets = [fact for fact in self.oracle.facts if isinstance(fact, facts.Set)]
         return any(
             fact.effective_at == at
             and fact.filter.get(CATALOGUE[kind], of) == of
             and not self.oracle.undone_before(fact.number, (at, BEFORE))
+            for fact in sets
+        ) or any(
+            fact.place[0] == at and fact.of in {each.number for each in sets}
             for fact in self.oracle.facts
-            if isinstance(fact, facts.Set)
+            if isinstance(fact, facts.Undone)
         )
 
     def _would_move(self, event: Event) -> bool:

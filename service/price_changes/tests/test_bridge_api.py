@@ -121,6 +121,16 @@ def test_one_that_is_opened_again_has_not_started():
     assert steps(told) == {("restarted", None): 20, ("ended", None): -20}
 
 
+def test_the_end_of_a_lock_is_a_step_of_its_own():
+    phone = a_service(20)
+    one = a_subscription(service=phone)
+    price_state.lock(one.pk, clock() + 3600 * SECOND, "promised", "ann")
+    phone.full_price = 25
+    phone.save()
+    told = asked({"since": clock()}, to=(clock() + 7200 * SECOND).isoformat()).json()
+    assert steps(told) == {("lock_ended", None): 5}
+
+
 def test_a_correction_is_a_step_of_its_own(story):
     Correction.objects.create(
         subscription_id=story["follows"].pk,

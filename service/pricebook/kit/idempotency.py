@@ -137,9 +137,10 @@ class InParts:
 @dataclass(frozen=True)
 class Sent:
     """A form that a person sends, with the token of its page. `done`: what its first sending led
-    to; None in that one."""
+    to; None in that one. `differs`: whether that one had another content."""
 
     record: AnsweredRequest
+    differs: bool
 
     @property
     def done(self) -> str | None:
@@ -151,12 +152,15 @@ class Sent:
         self.record.save(update_fields=["status_code", "answer"])
 
 
-def sent_once(who: str, token: str) -> Sent:
+def sent_once(who: str, token: str, content: str) -> Sent:
     """The form with this token, in the transaction of its effect. Waits for one that is being sent.
+
+    `content`: the digest of what was sent.
 
     Two queries. It is forgotten with the answers of requests, after `KEPT_FOR`.
     """
-    return Sent(_claim(who, f"form {token}", ""))
+    record = _claim(who, f"form {token}", content)
+    return Sent(record, record.request_hash != content)
 
 
 def in_parts(request: Request, body: Hash, cut: int | str) -> InParts | None:

@@ -36,6 +36,7 @@ SERVICE_NAME, NEW_PRICE = "Phone", Decimal("22.00")
 PLAN_TYPE, NEW_DISCOUNT = "discount", 10
 PROCESSES = ("worker", "worker2", "web", "events", "beat")
 # The limits of one person alone in the demo that is served.
+DAYS = 14  # by which the book's clock is behind at first, where people look at it
 LIMITS = {"APPROVAL_LIMIT_ROWS": "500"}
 PATIENCE = 120  # seconds until prices that have not moved are a failure
 
@@ -100,6 +101,8 @@ class Demo:
         with self.step("database and tables"):
             self.make_database()
             self.runner.manage("migrate", "--verbosity=0", environment=self.environment)
+            if serve:  # its price changes are not all of one day
+                self.runner.manage("demo_clock", str(DAYS), environment=self.environment)
         children = self.start()
         with self.step("import of the book"):
             self.runner.manage("import_book", str(BOOK), environment=self.environment)

@@ -15,6 +15,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 
 from price_changes.models import PriceChange
 from pricebook.kit.scopes import APPROVE, VIEW_SUBSCRIPTION
@@ -25,7 +26,7 @@ from pricebook.local.paths import SERVICE
 from pricebook.local.person import Errors, Form
 from pricebook.local.runner import Runner
 from pricebook.local.up import port_is_taken, reserve
-from pricebook.management.commands import demo_year
+from pricebook.management.commands import demo_clock, demo_year
 from services.audit import book_check
 from services.models import Correction, Subscription
 
@@ -166,17 +167,25 @@ def test_commands_know_the_book_of_a_demo_that_is_served(tmp_path, monkeypatch, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_year_leaves_the_book_in_order(tmp_path, monkeypatch):
+def test_a_year_leaves_the_book_in_order(tmp_path, monkeypatch, request):
     book = tmp_path / "short.csv"
     with gzip.open(BOOK, "rt", encoding="utf-8") as whole, book.open("w") as short:
         short.writelines(itertools.islice(whole, 900))
+    monkeypatch.setattr(demo_clock, "OF_DEMO", connection.settings_dict["NAME"])
+    call_command("demo_clock", "14")
+    request.addfinalizer(lambda: demo_clock.set_back(timedelta(0)))
     call_command("import_book", str(book), stdout=io.StringIO())
     User.objects.create_superuser("admin")
-    monkeypatch.setattr(demo_year, "OF_DEMO", connection.settings_dict["NAME"])
     monkeypatch.setattr(demo_year, "SOON", timedelta(seconds=1))
     monkeypatch.setattr("builtins.input", lambda: '{"approver": "one", "reader": "two"}')
     call_command("demo_year", stdout=io.StringIO())
 
+    assert not demo_clock.is_behind()
+    tuesday = PriceChange.objects.get(title="Tech support: 4 % more").effective_at
+    assert tuesday is not None
+    assert tuesday.strftime("%A") == "Tuesday"
+    assert timedelta(0) < timezone.now() - tuesday < timedelta(days=8)
+    assert PriceChange.objects.filter(effective_at__date=tuesday.date()).count() == 1
     states = Counter(PriceChange.objects.exclude(title="").values_list("status", flat=True))
     assert states == {"applied": 3, "reverted": 1, "scheduled": 2, "planned": 1, "held": 1}
     assert Correction.objects.values("reason").distinct().count() == len(demo_year.PAST) + 1

@@ -24,12 +24,15 @@ const fold = () => {
 fold();
 narrow.addEventListener("change", fold);
 
-// A form that posts is sent once: a double click sends nothing a second time.
+// A form that posts is sent once: a double click sends nothing a second time. Somebody who has
+// stopped the browser meanwhile can send it again after a while; the server does nothing twice.
+const PATIENCE = 10_000; // milliseconds
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post" || event.defaultPrevented) return;
   if ("sent" in form.dataset) event.preventDefault();
   form.dataset.sent = "";
+  setTimeout(() => delete form.dataset.sent, PATIENCE);
 });
 // A page that the browser shows again by its Back can be sent again.
 addEventListener("pageshow", (event) => {

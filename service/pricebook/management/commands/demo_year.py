@@ -1,8 +1,10 @@
-"""A year for the demo's book: people, the past as files of the past, and price changes of today.
+"""A year for the demo's book: people, the past as files of the past, and price changes.
 
 Nothing is written past the book's own doors. The prices of the past are brought in by
-`import_history`, so they are corrections, with a title and an author; what is recorded today is
-decided today, by the people whom this makes: admin plans, approver approves.
+`import_history`, so they are corrections, with a title and an author; the price changes are decided
+by the people whom this makes: admin plans, approver approves. Where the demo has set the book's
+clock back (`demo_clock`), they have days of their own, one of them last Tuesday; else all are
+today's.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 
 from django.contrib.auth.models import Permission, User
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from price_changes import verbs
@@ -37,6 +39,12 @@ from pricebook.kit.scopes import (
     SET_PRICE_STATE,
     permissions_of,
 )
+from pricebook.management.commands.demo_clock import (
+    is_behind,
+    machine_clock,
+    refuse_others,
+    set_back,
+)
 from services import corrections, jobs, price_decisions, repricing
 from services.bulk.bodies import NDJSON
 from services.bulk.running import Wanted
@@ -45,7 +53,6 @@ from services.models import Job, Plan, Service, Subscription, book_clock
 from services.pricing import rule_price
 from services.writing import catalogue
 
-OF_DEMO = "pricebook_demo"  # the database that ./pricebook demo makes, and drops
 PATIENCE = 90  # seconds for what workers do
 READS = permissions_of(READ_SCOPES)
 DECIDES = (
@@ -74,6 +81,7 @@ PAST = (
     Past("Fibre: 10 % off in winter", "Fiber optic internet", Decimal("45.00"), 10, 7, "discount"),
     Past("Multiple lines: new supplier", "Multiple lines", Decimal("4.50"), None, 3),
 )
+TUESDAY = 1
 SOON = timedelta(seconds=3)  # long enough to be planned and approved before
 ENDED_OF = 40  # every so manieth of the older subscriptions has ended in the year
 
@@ -85,13 +93,12 @@ class Command(BaseCommand):
     )
 
     def handle(self, **options: Any) -> None:
-        if connection.settings_dict["NAME"] != OF_DEMO:
-            raise CommandError(f"This is for the database {OF_DEMO}, which the demo makes.")
+        refuse_others()
         for name, password in json.loads(input()).items():
             a_person(name, password, PEOPLE[name])
         admin = User.objects.get(username="admin")
         approver = User.objects.get(username="approver")
-        year = Year(author(admin), author(approver), book_clock())
+        year = Year(author(admin), author(approver), machine_clock(), is_behind())
         for step in (year.ends, year.past, year.changes, year.of_one, year.to_come):
             step()
         until("what has moved is applied", lambda: not due())
@@ -135,10 +142,12 @@ def until(what: str, done: Callable[[], bool]) -> None:
 
 
 class Year:
-    """The year before `now`. `admin` and `approver` are authors."""
+    """The year before `now`. `admin` and `approver` are authors; `behind`: the clock is."""
 
-    def __init__(self, admin: str, approver: str, now: datetime) -> None:
-        self.admin, self.approver, self.now = admin, approver, now
+    def __init__(self, admin: str, approver: str, now: datetime, behind: bool) -> None:
+        self.admin, self.approver, self.now, self.behind = admin, approver, now, behind
+        # Days since last Tuesday: a week, if today is one.
+        self.tuesday = timedelta(days=(timezone.localtime(now).weekday() - TUESDAY - 1) % 7 + 1)
 
     def month(self, ago: int) -> datetime:
         """The beginning of a month, so many months ago (negative: to come)."""
@@ -198,7 +207,12 @@ class Year:
         if job.status != Job.Status.DONE:
             raise CommandError(f"{job} is {job.status}: {job.error}")
 
-    # --- Today ------------------------------------------------------------------------------------
+    # --- Changes ----------------------------------------------------------------------------------
+
+    def days_ago(self, behind: timedelta) -> None:
+        """Let the book's clock come nearer to now, where it is behind."""
+        if self.behind:
+            set_back(behind)
 
     def planned(self, title: str, reason: str, **values: Any) -> PriceChange:
         change = verbs.plan({"title": title, "reason": reason, **values}, self.admin)
@@ -222,10 +236,12 @@ class Year:
     def changes(self) -> None:
         """A list price, a set with rows that it skips, and a discount that is taken back."""
         security, support = service("Online security"), service("Tech support")
+        self.days_ago(self.tuesday + timedelta(days=4))
         self.applied(
             "Online security: new provider", "The provider asks for 8 % more.",
             kind="list_price", service=security.pk, new_value="5.40",
         )  # fmt: skip
+        self.days_ago(self.tuesday)
         locked = subscriptions_of(support)[:15]
         for each in locked:
             self.decide("lock", each.pk, reason="Promised until the contract ends", until=None)
@@ -234,13 +250,16 @@ class Year:
             kind="set", filter={"service": support.pk}, adjustment="percent", operand="4",
             rounding_step="0.05",
         )  # fmt: skip
+        self.days_ago(self.tuesday / 2)
         plan = Plan.objects.get(plan_type="discount")
         wrong = self.applied(
             "Discount 12 %", "As the contracts say.",
             kind="discount", plan=plan.pk, new_value=12,
         )  # fmt: skip
+        self.days_ago(self.tuesday / 3)
         verbs.revert(wrong.pk, self.approver, approve_too=True)
         until("the discount is taken back", lambda: not due())
+        self.days_ago(timedelta(0))
 
     def of_one(self) -> None:
         """Negotiated prices, locks that end soon, and a correction."""
