@@ -17,6 +17,7 @@ from price_changes.errors import ChangeError
 from price_changes.models import Brake
 from price_changes.running.brake import LONGEST_REASON, said
 from pricebook.kit.access import author
+from pricebook.kit.authors import in_words
 from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE
 
@@ -51,7 +52,7 @@ def brake(request: HttpRequest) -> HttpResponse:
         _("The brake"),
         form=form,
         brake_state=verbs.brake_state(),
-        before=[said(each) for each in before],
+        before=[in_words(said(each)) for each in before],
         **may,
     )
 
@@ -65,7 +66,7 @@ def _moved(request: HttpRequest, reason: str) -> bool:
     try:
         does[asked](author(request.user), reason)
     except ChangeError as error:
-        messages.error(request, _("Nothing was done. %(why)s") % {"why": error.detail})
+        messages.error(request, _("Nothing was done. %(why)s") % {"why": in_words(error.detail)})
         return False
     done = _("The brake is on.") if asked == "pull" else _("The brake is off.")
     messages.success(request, done)

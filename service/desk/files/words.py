@@ -149,9 +149,7 @@ def title_of(job: Any) -> str:
 
 
 def author_of(job: Any) -> str:
-    """The name of a person; a program and a name that nobody has proved as they are kept."""
-    author = authors.parse(job.author)
-    return author.name if author.kind is authors.Kind.PERSON else str(job.author)
+    return authors.in_words(job.author)
 
 
 def effect_of(job: Any) -> str:

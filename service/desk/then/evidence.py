@@ -225,7 +225,7 @@ class Evidence:
 
     def _summary(self) -> Iterator[tuple[Value, ...]]:
         found = self.bridge
-        check = book_check.last()
+        check = book_check.last_book_check()
         moved = found.total_until.amount - found.total_since.amount
         before, until = self.places
         told: Mapping[str, object] = {
@@ -247,7 +247,7 @@ class Evidence:
             "Feed: read from behind this place": before or "the beginning",
             "Feed: up to this place": until or "there is no entry",
             "Last book check that is kept": (
-                f"{iso(check.at)}: {check.says}" if check else "none is kept"
+                f"{iso(check.at)}: {check}" if check else "none is kept"
             ),
             "By what was known at": iso(self.now),
         }
