@@ -330,7 +330,7 @@ def problems(request: HttpRequest, pk: int) -> HttpResponseBase:
     names = (_("Place"), _("Column"), _("Value"), _("How to correct it"))
     table = Table(
         f"problems-{pk}",
-        tuple(Column((name, Type.TEXT)) for name in names),
+        tuple(Column(name, Type.TEXT) for name in names),
         rows_of(job),
         lambda: Moment("0", False),
     )

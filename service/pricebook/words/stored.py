@@ -12,7 +12,7 @@ that nobody has made known stays as it is: the words of a person, or of the data
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,6 +67,14 @@ def known(text: str) -> str:
     _KNOWN.append(_Known(text, _pattern(text)))
     _KNOWN.sort(key=lambda each: -len(each.text))  # the text that says most comes first
     return text
+
+
+_READ: list[Callable[[str], str]] = []
+
+
+def read_values(read: Callable[[str], str]) -> None:
+    """Let values of sentences be read by a function, which gives back what it does not know."""
+    _READ.append(read)
 
 
 def shown(text: str) -> str:
@@ -145,7 +153,12 @@ def _looked_up(part: str) -> str | None:
 def _value(value: str) -> str:
     """A value of a sentence: a phrase that is known too, or a figure; else as it is."""
     phrase = _looked_up(value)
-    return _figure(value) if phrase is None else phrase
+    if phrase is not None:
+        return phrase
+    for read in _READ:
+        if (said := read(value)) != value:
+            return said
+    return _figure(value)
 
 
 def _figure(value: str) -> str:
