@@ -147,6 +147,12 @@ def test_the_evidence_of_a_month_is_one_workbook(ann, story, tmp_path):
     path = tmp_path / "evidence.xlsx"
     call_command("evidence", "--month", str(month), str(path), stdout=StringIO())
     assert load_workbook(path).sheetnames == book.sheetnames
+    answer = ann.get(f"{EVIDENCE}file/", {"month": str(month)}, headers={"accept-language": "ru"})
+    book = load_workbook(BytesIO(b"".join(answer.streaming_content)))
+    assert book.sheetnames[:3] == ["Сводка", "Мост", "Мост по сервисам"]
+    texts = {row[2] for row in book["Мост"].iter_rows(values_only=True)}
+    assert {"Шаг", "Итог до", "Изменения цен"} < texts
+    assert {"Словами", "Статус"} < {cell.value for cell in book["Изменения цен"][1]}
     with pytest.raises(CommandError, match="there already"):
         call_command("evidence", "--month", str(month), str(path))
 

@@ -92,7 +92,7 @@ IN_RUSSIAN = {
     ),
     # A text within a text.
     notes.NOT_STARTED % {"reason": notes.PLAN_THERE % {"to": "student 50 %"}}: (
-        "Начать изменение не удалось: план student 50 % уже есть, а двух таких быть не может."
+        "Начать изменение не удалось: план студенческий 50 % уже есть, а двух таких быть не может."
         " Отмените изменение и переведите подписки одного плана на другой; или задайте другому"
         " плану другую скидку, пересчитайте предпросмотр и одобрите."
     ),
@@ -166,7 +166,7 @@ def test_commands_print_in_the_deployments_language(tmp_path):
     assert "запланировано" in printed("price_change", "list")
     assert "Изменения цен 77 нет. (not_found)" in printed("price_change", "show", "77")
 
-    assert "✓ Подписок: 1, итог 20.00" in printed("check_book")
+    assert "✓ Подписок: 1, итог 20,00" in printed("check_book")
     assert (last := book_check.last()) is not None
     assert last.says.startswith("1 subscriptions, total 20.00")
     explained = printed("price_state", "explain", str(row.pk))
