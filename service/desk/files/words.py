@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from pricebook.kit import authors
+from pricebook.words.stored import refusal_shown
 from services.transfer.sheets.headings import OF_BOOK
 
 Label = str | Promise
@@ -154,4 +155,4 @@ def choice(option: str, value: str) -> str:
 
 
 def kept_by_undo(line: dict[str, Any]) -> str:
-    return str(LEFT.get(line.get("code", ""), line.get("detail", "")))
+    return str(LEFT.get(line.get("code", "")) or refusal_shown(line.get("detail", "")))

@@ -71,7 +71,7 @@ def home(request: HttpRequest) -> HttpResponse:
     if shows_changes:
         context["inbox"] = inbox.items(user)
     if user.has_perm(VIEW_ENDPOINT):
-        context["webhooks"] = queues.troubled()
+        context["webhooks"] = [in_words(each) for each in queues.troubled()]
     return show(request, "home/home", _("Home"), **context)
 
 

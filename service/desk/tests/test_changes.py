@@ -411,6 +411,9 @@ class TestVerbs:
         OpenedForm(ann, verb_of(back, "approve")).send()
         repricing.reprice()
         assert "Taken back by" in text_of(ann.get(url("change", change.pk)))
+        page = text_of(ann.get(verb_of(back, "revert")))
+        assert f"It takes price change {change.pk} back. A change is planned that brings" in page
+        assert "Plan to take it back" in page
 
     def test_reject_takes_a_reason_at_each_door(self, ann, book):
         change = of_set()

@@ -356,6 +356,14 @@ class TestLists:
         assert job.status == "done", job.error
         assert job.counts == {"unchanged": 1}
 
+    def test_the_problems_of_a_file_are_said_in_the_readers_language(self, ann):
+        job = looked_at(ann, as_csv(lines({"full_price": "-1"}, {"ended_at": "1700-01-01"})))
+        url = reverse("desk:import", args=[job.pk])
+        page = ann.get(url, headers={"accept-language": "ru"})
+        found = {each.column: each.reason for each in page.context["problems"].wrong}
+        assert found["Цена по каталогу"].startswith("В этом столбце так нельзя")
+        assert "lies outside" not in str(found)
+
     def test_what_the_api_refuses_is_said_on_the_page(self, ann):
         url = reverse("desk:export", args=["subscriptions"])
         answer = ann.get(url + "?format=xlsx&state=odd")

@@ -13,6 +13,7 @@ for each in (
     figures.difference,
     figures.percent,
     figures.instant,
+    figures.moment,
     figures.day,
     figures.item,
     figures.left,
