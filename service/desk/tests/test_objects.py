@@ -72,6 +72,9 @@ class TestClient:
         assert "it begins" in said
         assert "1 has ended" in said
         assert str(one.pk) in page.content.decode()
+        to_come = page.content.decode().partition('id="coming"')[2].partition("</table>")[0]
+        totals = re.findall(r'class="number">([0-9.]+) USD', to_come)
+        assert totals == ["137.00", "146.00", "156.00"]  # TV begins, Spring, the lock ends
         # The course of the total, which ends with what is paid now.
         drawn = re.findall(r'data-value="([0-9.]+)"', page.content.decode())
         assert drawn == ["18.00", "25.00", "18.00", "38.00", "38.00"]
