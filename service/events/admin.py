@@ -23,6 +23,7 @@ from events.models import Attempt, Endpoint
 from events.tasks import tell_events
 from events.types import TYPES
 from pricebook.kit.access import author
+from pricebook.kit.authors import in_words
 from pricebook.kit.book_admin import BookAdmin, Colours
 from pricebook.kit.figures import grouped
 from pricebook.kit.open_forms import OpenForm
@@ -101,7 +102,7 @@ class EndpointAdmin(BookAdmin):
         "attempts",
         "next_attempt_at",
         "disabled_at",
-        "disabled_reason",
+        "why_disabled",
         "previous_secret_until",
         "created_by",
         "created_at",
@@ -222,6 +223,10 @@ class EndpointAdmin(BookAdmin):
         number = queues.behind(endpoint)
         shown = ngettext("%(number)s event", "%(number)s events", number)
         return shown % {"number": grouped(number)}
+
+    @admin.display(description=_lazy("disabled reason"))
+    def why_disabled(self, endpoint: Endpoint) -> str:
+        return in_words(queues.why_disabled(endpoint))
 
     @admin.display(description=_lazy("types"))
     def types_shown(self, endpoint: Endpoint) -> str:

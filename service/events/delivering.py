@@ -23,11 +23,13 @@ from typing import NamedTuple
 import msgspec
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils.translation import gettext_noop
 
 from events.models import Attempt, Endpoint, Event, Happening
 from events.sending import Answer, Sender, signed
 from events.types import TEST
 from pricebook.kit.points import at_point
+from pricebook.words.stored import known
 from services.models import Clock, book_clock
 
 IN_A_ROW = 100  # events of one endpoint, before others have their turn
@@ -38,6 +40,14 @@ LEASE = timedelta(seconds=30)  # longer than any look-up, connection and answer 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 3 * 60 * 60.0
 GIVE_UP_AFTER = timedelta(days=3)
 GONE = 410
+# Why an endpoint was disabled, as it is stored.
+GONE_REASON = known(gettext_noop("The receiver answered %(code)s (Gone) to event %(number)s."))
+GIVEN_UP_REASON = known(
+    gettext_noop(
+        "Nothing could be delivered for %(days)s days; event %(number)s waits, and its last attempt"
+        " failed: %(error)s"
+    )
+)
 ASKED_TO_WAIT = (429, 503)
 
 IS_BEHIND = """endpoint.status = 'enabled' AND endpoint.next_attempt_at <= book_clock()
@@ -241,12 +251,13 @@ def _failed(endpoint: Endpoint, event: Event, answer: Answer) -> None:
         }
         reason = ""
         if answer.status_code == GONE:
-            reason = f"The receiver answered {GONE} (Gone) to event {event.number}."
+            reason = GONE_REASON % {"code": GONE, "number": event.number}
         elif now - since >= GIVE_UP_AFTER:
-            reason = (
-                f"Nothing could be delivered for {GIVE_UP_AFTER.days} days; event {event.number}"
-                f" waits, and its last attempt failed: {answer.error}"
-            )
+            reason = GIVEN_UP_REASON % {
+                "days": GIVE_UP_AFTER.days,
+                "number": event.number,
+                "error": answer.error,
+            }
         if reason:
             values |= {"status": "disabled", "disabled_at": now, "disabled_reason": reason[:500]}
         mine = Endpoint.objects.filter(pk=endpoint.pk, claimed_until=endpoint.claimed_until)

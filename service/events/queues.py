@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 from events.given import EndpointRefused
 from events.models import Derived, Endpoint, Event
 from pricebook.kit.figures import grouped, instant
+from pricebook.words.stored import shown
 
 NO_CHANCE = 3  # attempts in vain
 STATES = ("delivering", "failing", "disabled")
@@ -46,9 +47,14 @@ def troubled() -> list[str]:
     ]
 
 
+def why_disabled(endpoint: Any) -> str:
+    """By whom or by what it was disabled, in the reader's language; empty if it was not."""
+    return shown(endpoint.disabled_reason)
+
+
 def _trouble(endpoint: Any) -> str:
     if endpoint.status == Endpoint.Status.DISABLED:
-        said = _("is disabled (%(reason)s)") % {"reason": endpoint.disabled_reason}
+        said = _("is disabled (%(reason)s)") % {"reason": why_disabled(endpoint)}
     else:
         said = _("fails since %(instant)s") % {"instant": instant(endpoint.failing_since)}
     waiting = behind(endpoint)

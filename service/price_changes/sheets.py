@@ -12,6 +12,7 @@ from price_changes.kinds.rows import ChangeRow
 from price_changes.models import PriceChange
 from price_changes.showing.rows import rows_of
 from services.models import Skip
+from services.transfer.sheets.headings import SKIPS
 from services.transfer.sheets.table import Table, Value, between, fields
 
 CHUNK = 1_000  # rows that a statement reads
@@ -29,7 +30,9 @@ def rows(change: PriceChange, reason: str | None, said: dict[str, str]) -> Table
             after = chunk[-1].subscription
 
     name = f"Rows of change {change.pk}"
-    return Table(name, fields(ROW), found(), between(), _said(change, said))
+    return Table(
+        name, fields(ROW), found(), between(), _said(change, said), words={"reason": SKIPS}
+    )
 
 
 def skips(change: PriceChange, skipped: QuerySet[Skip], said: dict[str, str]) -> Table:
@@ -43,7 +46,9 @@ def skips(change: PriceChange, skipped: QuerySet[Skip], said: dict[str, str]) ->
             after = chunk[-1][0]
 
     name = f"Skips of change {change.pk}"
-    return Table(name, fields(SKIP), found(), between(), _said(change, said))
+    return Table(
+        name, fields(SKIP), found(), between(), _said(change, said), words={"reason": SKIPS}
+    )
 
 
 def _said(change: PriceChange, said: dict[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from price_changes import verbs
 from price_changes.admin.brake import moved_by_button
 from price_changes.models import Brake
 from price_changes.running.brake import LONGEST_REASON, said
+from pricebook.kit.authors import in_words
 from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE
 
@@ -50,6 +51,6 @@ def brake(request: HttpRequest) -> HttpResponse:
         _("The brake"),
         form=form,
         brake_state=verbs.brake_state(),
-        before=[said(each) for each in before],
+        before=[in_words(said(each)) for each in before],
         **may,
     )

@@ -13,6 +13,7 @@ from price_changes.planning import status_now
 from price_changes.planning.braked import brake_on
 from price_changes.running.brake import said
 from price_changes.showing.sentences import sentence
+from pricebook.kit.authors import in_words
 from pricebook.kit.scopes import APPROVE, PULL_BRAKE
 from services.parsing import MAX_BIGINT
 
@@ -53,6 +54,6 @@ def about_brake(user: Any) -> dict[str, Any]:
     """The brake for a page: its sentence while it is on, else empty. One query."""
     brake = brake_on()
     return {
-        "brake_on": said(brake) if brake else "",
+        "brake_on": in_words(said(brake)) if brake else "",
         "may_brake": any(user.has_perm(each) for each in (APPROVE, PULL_BRAKE)),
     }

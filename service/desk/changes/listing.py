@@ -28,6 +28,7 @@ from price_changes.planning import status_now
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit.authors import in_words
 from pricebook.kit.scopes import PLAN, VIEW_CHANGE, VIEW_CLIENT
 from services.models import Plan, Service
 
@@ -230,7 +231,7 @@ def _look(found: Iterable[Any], names_clients: bool) -> None:
         change.progress = progress.get(change.pk)
         change.moves_count = int(change.moves or 0)
         both = (change.planned_by, change.approved_by or change.cancelled_by)
-        change.people = list(dict.fromkeys(filter(None, both)))
+        change.people = list(dict.fromkeys(in_words(each) for each in both if each))
         if change.after is not None:
             change.difference = Decimal(change.after) - Decimal(change.before)
         elif change.pk in moved:  # an edit has no preview

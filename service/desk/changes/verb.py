@@ -33,6 +33,7 @@ class Verb:
     needs: tuple[str, ...] = (APPROVE,)
     is_danger: bool = False
     asks: bool = True
+    button: str | Promise = ""  # of the question, if it says more than the label
 
 
 VERBS = {
@@ -93,6 +94,7 @@ VERBS = {
               " nothing before it is approved."),
             lambda change, author, given: verbs.revert(change.pk, author),
             _("Planned. It takes the change back once it is approved."),
+            button=_("Plan to take it back"),
         ),
         Verb(
             "reject",
@@ -120,6 +122,11 @@ BEGUN = {
                 " of its own that you approve with this. Prices that were paid in between stay as"
                 " they were."),
 }  # fmt: skip
+# Of a change that takes another one back: what taking it back does.
+BRINGS_BACK = _(
+    "It takes price change %(number)s back. A change is planned that brings that one into force"
+    " again; it has a preview of its own, and moves nothing before it is approved."
+)
 # The verbs that may take another person, with the function that says why.
 WHY_NOT: dict[str, Callable[[PriceChange, str], Any]] = {
     "approve": limits.why_not,

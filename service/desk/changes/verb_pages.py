@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from desk.changes.figures import OutcomeShown, PreviewShown
 from desk.changes.found import about_brake, change_or_404, name_of
 from desk.changes.instants import InstantField, zone_field
-from desk.changes.verb import BEGUN, VERBS, Verb, may, needs_another, seen
+from desk.changes.verb import BEGUN, BRINGS_BACK, VERBS, Verb, may, needs_another, seen
 from desk.page import desk_page, show
 from price_changes import verbs
 from price_changes.admin.figures import in_force
@@ -138,6 +138,8 @@ def _ask(request: HttpRequest, change: Any, verb: Verb, form: Any) -> HttpRespon
     says = verb.says
     if verb.name == "cancel" and (begun := in_force(change)):
         says = BEGUN[begun]
+    if verb.name == "revert" and change.reverts_id is not None:
+        says = str(BRINGS_BACK) % {"number": change.reverts_id}
     why = needs_another(request.user, verb.name, change)
     if context["would"] is not None and verb.name == "cancel":
         why = context["would"].needs_another

@@ -42,6 +42,12 @@ class MoveForm(forms.Form):
         self.fields["plan"] = record_field(Plan, gettext_lazy("Plan"))
 
 
+class StartForm(forms.Form):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["started_at"] = _instant(_("It begins"), "", required=True)
+
+
 class EndForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

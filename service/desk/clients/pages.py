@@ -46,6 +46,7 @@ OTHERS = 10  # of those that have ended, or not begun
 DRAWN = 40
 MONTHS = timedelta(days=731)
 POINTS = 60
+AHEAD, TO_COME = timedelta(days=366), 6  # the totals to come that are shown
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Line:
 def client(request: HttpRequest, pk: int) -> HttpResponse:
     """A client: what it pays in total, each subscription, what is coming, the total's history.
 
-    Seven queries, one more for each price change that has decided a price, and three while changes
+    Eight queries, one more for each price change that has decided a price, and three while changes
     are scheduled; without the reader's own. The history of more than
     DRAWN subscriptions is computed where it is asked for (`?history=1`).
     """
@@ -81,10 +82,11 @@ def client(request: HttpRequest, pk: int) -> HttpResponse:
     paid, upcoming, ended = parts["active"], parts["upcoming"], parts["ended"]
     now = book_clock()
     all = sum(each.total.subscriptions for each in parts.values())
-    drawn = None
+    drawn, coming = None, []
     if all <= DRAWN or "history" in request.GET:
         with long_read():
             drawn = _of_client(pk, now) if all else None
+            coming = paid_by_client(pk, now, now + AHEAD)[1:] if all else []
     lines = _lines(request, [*paid.rows, *upcoming.rows], now)
     return show(
         request,
@@ -98,6 +100,7 @@ def client(request: HttpRequest, pk: int) -> HttpResponse:
         counts={"all": all, "later": upcoming.total, "ended": ended.total},
         links={state: _links(request, state, part) for state, part in parts.items()},
         chart=drawn,
+        coming=coming[:TO_COME],
         not_drawn=drawn is None and all > 0,
         months=24,
         may_add=request.user.has_perm("services.add_subscription"),

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from desk.asking import Figure, Rows
 from pricebook.kit import figures
+from pricebook.kit.authors import in_words
 from services.ledger.explanation import Explanation
 from services.models import Correction, LedgerEntry, Plan
 from services.reading.filters import BookFilter
@@ -79,7 +80,9 @@ def why_words(why: Explanation) -> str:
             "title": title,
         }
     return (
-        says + (_(", decided by %(author)s") % {"author": why.author} if why.author else "") + "."
+        says
+        + (_(", decided by %(author)s") % {"author": in_words(why.author)} if why.author else "")
+        + "."
     )
 
 

@@ -134,6 +134,18 @@ VERBS: dict[str, Verb] = {
         SET_PRICE_STATE,
         ("active", "ended"),
     ),
+    "start": Verb(
+        gettext_lazy("Move its start"),
+        gettext_lazy(
+            "It pays from another instant on. One that has passed, or passes by it, changes what it"
+            " has paid until now, at the prices of then."
+        ),
+        gettext_lazy("Its start is moved."),
+        forms_of.StartForm,
+        CHANGE_SUBSCRIPTION,
+        ("active", "upcoming", "ended"),
+        at=lambda row, given: min(row["started_at"], given["started_at"]),
+    ),
     "end": Verb(
         pgettext_lazy("verb", "End"),
         gettext_lazy(
@@ -207,7 +219,9 @@ class OneVerb(Asking):
                 after = self._row()
             transaction.set_rollback(True)
         now = book_clock()  # after the write, so that an end now has passed
-        at = max(self.verb.at(before, given) or now, now, before["started_at"])
+        at = max(self.verb.at(before, given) or now, now)
+        if self.name != "start":
+            at = max(at, before["started_at"])
         effect = Effect(before, after, at, at > now, total)
         at_once = ["ended_at"] if self.name == "end" and given["ended_at"] is None else []
         return Question(
@@ -247,6 +261,8 @@ class OneVerb(Asking):
         elif self.name == "move":
             to = {name: given[name].pk for name in ("service", "plan")}
             subscriptions.move(self.id, to, self.author)
+        elif self.name == "start":
+            subscriptions.change(self.id, given, self.author)
         elif self.name == "end":
             subscriptions.end(self.id, given["ended_at"] or book_clock(), self.author)
         else:

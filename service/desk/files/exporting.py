@@ -46,6 +46,8 @@ from services.models import Plan, Service
 from services.past.exporting import export_history
 from services.reading.total import total_amount
 from services.transfer import streaming
+from services.transfer.sheets import answering
+from services.transfer.sheets.headings import PRICE_STATES
 from services.transfer.sheets.table import ROWS_OVER_HTTP
 
 XLSX, EXCEL, CSV = "xlsx", "excel-csv", "csv"
@@ -156,11 +158,6 @@ STATES = {
     "ended": gettext_lazy("ended"),
     "upcoming": gettext_lazy("not begun"),
 }
-PRICE_STATES = {
-    "follows": gettext_lazy("follows the catalogue"),
-    "locked": gettext_lazy("locked"),
-    "negotiated": gettext_lazy("negotiated"),
-}
 DATES = ("started_from", "started_to")
 
 
@@ -243,6 +240,7 @@ def asked(request: HttpRequest, path: str, query: QueryDict) -> HttpResponseBase
     """The answer of the API to this person; its refusal becomes a message of the page."""
     found = resolve(path)
     given, request.GET = request.GET, query  # type: ignore[assignment]
+    setattr(request, answering.IN_WORDS, True)
     try:
         answer: Any = found.func(request, *found.args, **found.kwargs)
         if answer.status_code < 400:

@@ -20,7 +20,9 @@ from pricebook.kit import figures
 from pricebook.kit.scopes import VIEW_CLIENT
 from services.jobs.results import OUTCOMES, lines
 from services.models import Job, Plan, Service, Subscription
+from services.models.catalogue import stored_name_shown
 from services.pricing import rule_price
+from services.transfer.sheets.headings import WORDS
 
 PAGE = 50
 AMOUNTS = ("price", "full_price")
@@ -142,6 +144,8 @@ def shown(name: str, value: Any) -> str:
         return figures.amount(Decimal(str(value)))
     if name in INSTANTS and isinstance(value, str) and (at := parse_datetime(value)):
         return figures.instant(at) if at.tzinfo else value
+    if name in WORDS:
+        return str(WORDS[name].get(value, value))
     return str(value)
 
 
@@ -188,7 +192,7 @@ class Names:
         label = str(words.RECORDS.get(kind, "")) if line.get("kind") else ""
         name = self.names.get((kind, pk or 0), "")
         if values and not name and (kind != "client" or self.shows_clients):
-            return f"{label} {values['name']}", ""
+            return f"{label} {stored_name_shown(values['name'])}", ""
         url = reverse(f"desk:{kind}", args=[pk]) if name else ""
         if not name and pk:
             name = _("number %(number)s") % {"number": pk}

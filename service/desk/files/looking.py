@@ -25,6 +25,7 @@ from desk.page import desk_page, show
 from pricebook.kit.access import author
 from pricebook.kit.refusal import Refusal
 from pricebook.kit.scopes import VIEW_CLIENT, VIEW_SUBSCRIPTION
+from pricebook.words.stored import refusal_shown
 from services import jobs
 from services.models import ImportMapping, Job
 from services.reading.newest_first import newest_first
@@ -132,7 +133,7 @@ def look(request: HttpRequest, pk: int) -> HttpResponse:
             "most_bytes": settings.LONGEST_BULK,
             "places": counted(refusal.count) if refusal and refusal.count else "",
             "choices": choices_of(job) if refusal else [],
-            "error": (job.error or {}).get("detail", ""),
+            "error": refusal_shown((job.error or {}).get("detail", "")),
             "differs": code == "differs_from_shown",
             "needs_another": code == "needs_another_person",
             "moved": moved_by(found),
@@ -335,7 +336,7 @@ def problems(request: HttpRequest, pk: int) -> HttpResponseBase:
     names = (_("Place"), _("Column"), _("Value"), _("How to correct it"))
     table = Table(
         f"problems-{pk}",
-        tuple(Column((name, Type.TEXT)) for name in names),
+        tuple(Column(name, Type.TEXT) for name in names),
         rows_of(job),
         lambda: Moment("0", False),
     )

@@ -24,6 +24,7 @@ from django.utils.translation import ngettext
 from desk.files.words import ALLOWED, COLUMNS, choice, column
 from pricebook.kit import figures
 from pricebook.kit.currency import minor_unit
+from pricebook.words.stored import refusal_shown, shown_in_context
 from services.models import Job
 from services.past.importing import COLUMNS as HISTORY
 from services.transfer.csv_file import COLUMNS as BOOK
@@ -110,7 +111,7 @@ def problems_of(job: Job) -> Problems:
     if any(each["code"] == "bad_header" for each in told):
         offer_again(job, found, known)
     if not told:
-        found.said = error.get("detail", "")
+        found.said = refusal_shown(error.get("detail", ""))
     return found
 
 
@@ -170,7 +171,7 @@ def question_of(problem: Mapping[str, Any], number: int, known: Mapping[str, Any
         answers.append(Answer(each, says))
     if problem["code"] == "encoding_unclear":
         says = _("The file is not UTF-8. Which encoding is it in? %(reason)s") % {
-            "reason": problem["reason"]
+            "reason": reason_of(problem)
         }
     elif problem["code"] == "sheet_unclear":
         says = _("Several sheets have the columns of the book. Which one is it?")
@@ -208,18 +209,24 @@ def label_of(option: str) -> str:
 
 
 def wrong_of(problem: Mapping[str, Any]) -> Wrong:
-    reason = problem["reason"]
+    reason = reason_of(problem)
     if problem["code"] in ("bad_value", "not_as_said") and problem["column"] in ALLOWED:
         reason = _("This is not what the column takes: %(allowed)s.") % {
             "allowed": ALLOWED[problem["column"]]
         }
     elif problem["code"] == "differs":
-        reason = _("The book has another value: it %(reason)s.") % {"reason": problem["reason"]}
+        reason = _("The book has another value: it %(reason)s.") % {"reason": reason}
     return Wrong(place_of(problem), column(problem["column"]), problem["value"], reason)
 
 
 def whole_of(problem: Mapping[str, Any]) -> str:
-    return _("The file %(reason)s.") % {"reason": problem["reason"].rstrip(".")}
+    return _("The file %(reason)s.") % {"reason": reason_of(problem).rstrip(".")}
+
+
+def reason_of(problem: Mapping[str, Any]) -> str:
+    """The reason in the reader's language: of the files' texts, or of those of fields."""
+    said = shown_in_context(problem["reason"], "file")
+    return refusal_shown(said) if said == problem["reason"] else said
 
 
 def place_of(problem: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from tempfile import TemporaryFile
 
 from django.http import FileResponse, Http404, HttpRequest, StreamingHttpResponse
@@ -22,6 +23,7 @@ def sheet(request: HttpRequest, table: Table) -> StreamingHttpResponse:
     form = request.GET.get("format", "xlsx")
     if form not in ("xlsx", "csv"):
         raise Http404(_("There is no form “%(form)s” of a table.") % {"form": form[:50]})
+    table = replace(table, is_in_words=True)  # its headings are those of the page
     file = TemporaryFile()  # noqa: SIM115 - the answer closes it
     if form == "xlsx":
         workbook.write(table, file, over_http())

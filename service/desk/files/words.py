@@ -9,6 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from pricebook.kit import authors
+from pricebook.words.stored import refusal_shown
+from services.transfer.sheets.headings import OF_BOOK
 
 Label = str | Promise
 
@@ -47,24 +49,7 @@ RECORDS_NEW: dict[str, Label] = {
     "plan": gettext_lazy("new plans"),
 }
 COLUMNS: dict[str, Label] = {  # of files, and fields of records
-    "company_name": gettext_lazy("Client"),
-    "email": gettext_lazy("E-mail"),
-    "full_address": gettext_lazy("Address"),
-    "service": gettext_lazy("Service"),
-    "full_price": gettext_lazy("List price"),
-    "plan_type": gettext_lazy("Plan type"),
-    "discount_percent": gettext_lazy("Discount, %"),
-    "source": gettext_lazy("Source"),
-    "external_id": gettext_lazy("Id in the source"),
-    "started_at": gettext_lazy("Start"),
-    "ended_at": gettext_lazy("End"),
-    "comment": gettext_lazy("Comment"),
-    "stamp": gettext_lazy("Stamp"),
-    "price": gettext_lazy("Price"),
-    "price_state": gettext_lazy("Price state"),
-    "locked_until": gettext_lazy("Locked until"),
-    "price_reason": gettext_lazy("Reason of the price"),
-    "id": gettext_lazy("Id in this book"),
+    **OF_BOOK,
     "client": gettext_lazy("Client"),
     "plan": gettext_lazy("Plan"),
     "subscription": gettext_lazy("Subscription"),
@@ -149,9 +134,7 @@ def title_of(job: Any) -> str:
 
 
 def author_of(job: Any) -> str:
-    """The name of a person; a program and a name that nobody has proved as they are kept."""
-    author = authors.parse(job.author)
-    return author.name if author.kind is authors.Kind.PERSON else str(job.author)
+    return authors.in_words(job.author)
 
 
 def effect_of(job: Any) -> str:
@@ -172,4 +155,4 @@ def choice(option: str, value: str) -> str:
 
 
 def kept_by_undo(line: dict[str, Any]) -> str:
-    return str(LEFT.get(line.get("code", ""), line.get("detail", "")))
+    return str(LEFT.get(line.get("code", "")) or refusal_shown(line.get("detail", "")))

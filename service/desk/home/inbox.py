@@ -17,6 +17,7 @@ from price_changes.running import limits
 from price_changes.showing.instants import in_force_from, zone_rules_differ
 from price_changes.showing.sentences import sentence
 from pricebook.kit.access import author
+from pricebook.kit.authors import in_words
 from pricebook.kit.scopes import VIEW_CLIENT
 from services.models import Repricing, book_clock
 
@@ -82,14 +83,14 @@ def _item(change: PriceChange, names: Names, user: Any, failed: int) -> Item | N
 def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
     """The need of a change, why, and how urgent it is; empty if nothing."""
     if change.not_approved:
-        return _("Not approved"), change.why_another, "alarm"
+        return _("Not approved"), in_words(change.why_another), "alarm"
     if change.status == Status.HELD:
-        return _("Held"), change.remark, "alarm"
+        return _("Held"), in_words(change.remark), "alarm"
     if failed:
         why = _("%(rows)s rows could not be moved.") % {"rows": failed}
         return _("Failed in part"), why, "alarm"
     if change.status == Status.PAUSED:
-        why = _("%(person)s has paused it.") % {"person": change.paused_by}
+        why = _("%(person)s has paused it.") % {"person": in_words(change.paused_by)}
         return _("Paused"), why, "warn"
     if change.status == Status.SCHEDULED:
         if change.untold is not None and change.brake is None:
@@ -97,14 +98,14 @@ def _need(change: PriceChange, failed: int) -> tuple[str, str, str]:
         why = status_now.warning(change) if change.will_be_held else zone_rules_differ(change)
         return (_("Will be held"), why, "warn") if why else ("", "", "")
     if change.status == Status.PLANNED:
-        return _("Waits for approval"), change.why_another or _by(change), ""
+        return _("Waits for approval"), in_words(change.why_another) or _by(change), ""
     return "", "", ""
 
 
 def _by(change: PriceChange) -> str:
     when = in_force_from(change) if change.effective_at else _("the moment of its approval")
     return _("Planned by %(person)s, in force from %(when)s.") % {
-        "person": change.planned_by,
+        "person": in_words(change.planned_by),
         "when": when,
     }
 

@@ -21,6 +21,7 @@ from price_changes.planning.braked import brake_on
 from price_changes.running.brake import said
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit.authors import in_words
 from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
@@ -55,27 +56,23 @@ def home(request: HttpRequest) -> HttpResponse:
     with one_snapshot():
         if user.has_perm(VIEW_SUBSCRIPTION):
             now = book_clock()
+            checked = book_check.last_book_check()
             course = Course.until(now, asked_by(request.GET.get("by", "")))
             context |= {
                 "paid": figures().paid,
                 "course": course,
                 "chart": course.chart(),
                 "coming": coming.timeline(now, shows_changes, user.has_perm(VIEW_CLIENT)),
-                "checked": book_check.last(),
-                "checked_age": _age_of_check(now),
+                "checked": checked,
+                "checked_age": None if checked is None else now - checked.at,
             }
         if shows_changes:
             context |= _changes(user.has_perm(VIEW_CLIENT))
     if shows_changes:
         context["inbox"] = inbox.items(user)
     if user.has_perm(VIEW_ENDPOINT):
-        context["webhooks"] = queues.troubled()
+        context["webhooks"] = [in_words(each) for each in queues.troubled()]
     return show(request, "home/home", _("Home"), **context)
-
-
-def _age_of_check(now: Any) -> Any:
-    checked = book_check.last()
-    return None if checked is None else now - checked.at
 
 
 def _changes(names_clients: bool) -> dict[str, Any]:
@@ -89,7 +86,7 @@ def _changes(names_clients: bool) -> dict[str, Any]:
     running = _running(names_clients)
     brake = brake_on()
     return {
-        "brake_on": said(brake) if brake else "",
+        "brake_on": in_words(said(brake)) if brake else "",
         "running": running,
         "repricings": [
             {"repricing": repricing, "progress": progress(repricing, now)}

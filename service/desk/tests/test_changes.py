@@ -414,6 +414,9 @@ class TestVerbs:
         page = ann.get(url("change", change.pk), {"back": url("changes")})
         assert "Taken back by" in text_of(page)
         assert f'<a href="{url("changes")}">← Back to the list' in page.content.decode()
+        page = text_of(ann.get(verb_of(back, "revert")))
+        assert f"It takes price change {change.pk} back. A change is planned that brings" in page
+        assert "Plan to take it back" in page
 
     def test_reject_takes_a_reason_at_each_door(self, ann, book):
         change = of_set()

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client as Browser
 from django.urls import reverse
 
-from services import jobs
+from services import jobs, price_state
 from services.models import ImportMapping, Job, JobPiece, Service, Subscription, book_clock
 from services.repricing import reprice
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
@@ -336,6 +336,36 @@ class TestLists:
                 )
         past = ann.get(reverse("desk:export", args=["history"]))
         assert b"10.00" in b"".join(past.streaming_content)
+
+    @pytest.mark.parametrize("form", ["xlsx", "excel-csv"])
+    def test_a_file_in_the_readers_language_can_be_brought_in_again(self, ann, form):
+        plan = a_plan(15, "student")
+        subscription = a_subscription(a_client("Nordwind"), a_service("10.20", "Fibre"), plan)
+        price_state.lock(subscription.pk, None, "a promise", "ann")
+        url = reverse("desk:export", args=["subscriptions"]) + f"?format={form}"
+        in_russian = {"accept-language": "ru"}
+        content = b"".join(ann.get(url, headers=in_russian).streaming_content)
+        if form == "xlsx":
+            sheet, about = openpyxl.load_workbook(io.BytesIO(content)).worksheets
+            header, row = sheet.iter_rows(values_only=True)
+            assert (sheet.title, about["A1"].value) == ("Подписки", "Таблица")
+            assert {"Клиент", "Цена по каталогу", "Состояние цены"} < set(header)
+            assert {"студенческий", "закреплена"} < set(row)
+        # A program that asks for it in Russian has the names and codes of the API.
+        if form == "excel-csv":
+            answer = ann.get("/api/subscriptions/?format=excel-csv&locale=ru", headers=in_russian)
+            assert b";price_state;" in b"".join(answer.streaming_content)
+        job = looked_at(ann, content, f"book.{form.removeprefix('excel-')}")
+        assert job.status == "done", job.error
+        assert job.counts == {"unchanged": 1}
+
+    def test_the_problems_of_a_file_are_said_in_the_readers_language(self, ann):
+        job = looked_at(ann, as_csv(lines({"full_price": "-1"}, {"ended_at": "1700-01-01"})))
+        url = reverse("desk:import", args=[job.pk])
+        page = ann.get(url, headers={"accept-language": "ru"})
+        found = {each.column: each.reason for each in page.context["problems"].wrong}
+        assert found["Цена по каталогу"].startswith("В этом столбце так нельзя")
+        assert "lies outside" not in str(found)
 
     def test_what_the_api_refuses_is_said_on_the_page(self, ann):
         url = reverse("desk:export", args=["subscriptions"])

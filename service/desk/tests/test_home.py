@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client as Browser
@@ -120,7 +121,7 @@ class TestHome:
             # * repricings that nobody has decided * changes that run * their repricings
             # * their steps * names of services * the brake
             # * the clock * rows that failed * changes that need somebody * endpoints that fail
-            with django_assert_num_queries(20):
+            with django_assert_num_queries(21):
                 admin_client.get("/")
 
     @pytest.mark.usefixtures("by_chunks")
@@ -154,19 +155,22 @@ class TestHome:
         assert "data-live" not in page
 
     def test_shows_what_the_last_book_check_has_found(self, admin_client):
-        assert "None was made" in admin_client.get("/").content.decode()
+        assert "None is kept" in admin_client.get("/").content.decode()
         a_subscription(service=a_service("1234.50"))
         check_book()
+        cache.clear()
         page = admin_client.get("/").content.decode()
         assert "✓ in order" in page
         assert "1 subscriptions, total 1,234.50; 0 prices differ" in page
         with connection.cursor() as cursor:
             cursor.execute("UPDATE services_subtotal SET amount = amount + 1")
         with pytest.raises(SystemExit):
-            call_command("check_book", stdout=io.StringIO())
+            call_command("check_book", author="ann", stdout=io.StringIO())
         page = admin_client.get("/").content.decode()
         assert "✗ The book differs" in page
         assert "check_book --repair" in page
+        page = admin_client.get("/", headers={"accept-language": "ru"}).content.decode()
+        assert re.search("Подписок: 1, итог 1\\s234,50", page)
         assert "The book differs" not in Browser().get("/").content.decode()
 
     def test_links_to_flower_where_it_is(self, settings, admin_client):

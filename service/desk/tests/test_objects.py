@@ -72,6 +72,9 @@ class TestClient:
         assert "it begins" in said
         assert "1 has ended" in said
         assert str(one.pk) in page.content.decode()
+        to_come = page.content.decode().partition('id="coming"')[2].partition("</table>")[0]
+        totals = re.findall(r'class="number">([0-9.]+) USD', to_come)
+        assert totals == ["137.00", "146.00", "156.00"]  # TV begins, Spring, the lock ends
         # The course of the total, which ends with what is paid now.
         drawn = re.findall(r'data-value="([0-9.]+)"', page.content.decode())
         assert drawn == ["18.00", "25.00", "18.00", "38.00", "38.00"]
@@ -255,6 +258,14 @@ class TestVerbs:
         assert says in text_of(answer)
         assert not AnsweredRequest.objects.exists()
 
+    def test_a_start_that_is_moved_shows_what_is_paid_then(self, ann, subscription):
+        given = {"started_at_0": (NOW + timedelta(days=9)).date().isoformat()}
+        asked = ann.post(verb_of(subscription, "start"), given)
+        assert "100.00 USD → 0.00 USD" in text_of(asked)
+        ann.post(verb_of(subscription, "start"), answer_of(asked))
+        subscription.refresh_from_db()
+        assert subscription.started_at > NOW + timedelta(days=7)
+
     def test_end_is_taken_back_and_verbs_follow_the_state(self, ann, subscription):
         def offered() -> set[str]:
             page = ann.get(reverse("desk:subscription", args=[subscription.pk]))
@@ -264,11 +275,11 @@ class TestVerbs:
                 )
             )
 
-        assert offered() == {"move", "lock", "negotiate", "correct", "end", "edit"}
+        assert offered() == {"move", "lock", "negotiate", "correct", "start", "end", "edit"}
         price_state.lock(subscription.pk, None, "x", "ann")
         assert "release" in offered()
         ann.post(verb_of(subscription, "end"), answer_of(ann.post(verb_of(subscription, "end"))))
-        assert offered() == {"correct", "end", "restart", "edit"}
+        assert offered() == {"correct", "start", "end", "restart", "edit"}
         asked = ann.post(verb_of(subscription, "restart"))
         assert "0.00 USD → 100.00 USD" in text_of(asked)
         ann.post(verb_of(subscription, "restart"), answer_of(asked))

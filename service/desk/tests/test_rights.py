@@ -100,6 +100,7 @@ class Page:
 OF_BOOK = (VIEW_SUBSCRIPTION, VIEW_CLIENT)
 VERBS = {
     "move": CHANGE_SUBSCRIPTION,
+    "start": CHANGE_SUBSCRIPTION,
     "end": CHANGE_SUBSCRIPTION,
     "lock": SET_PRICE_STATE,
     "negotiate": SET_PRICE_STATE,
@@ -139,7 +140,7 @@ PAGES = [
             "subscription_verb",
             OF_BOOK,
             ("subscription", name),
-            posted={"price": "1", "reason": "x", "_confirm": "1"},
+            posted={"price": "1", "reason": "x", "started_at_0": "2026-01-01", "_confirm": "1"},
             turns_back=(needs,),
         )
         for name, needs in VERBS.items()

@@ -78,6 +78,30 @@ def test_shows_the_book_as_of_any_instant(ann, story):
     assert asked(ann, THEN, client=story["client"].pk, plan=story["first"].plan_id).count("Acme")
 
 
+def test_people_read_seconds_and_the_form_keeps_the_instant_exact(ann, story):
+    at = (clock() - DAY).replace(second=5, microsecond=250_001)
+    page = asked(ann, THEN, at=at.isoformat())
+    [field] = re.findall(r'id="at" name="at" value="([^"]*)"', page)
+    assert field == f"{at:%Y-%m-%d %H:%M:%S}"
+    hidden = dict(re.findall(r'type="hidden" name="(at-[a-z]+)" value="([^"]*)"', page))
+    text = re.sub(r"<[^>]*>", " ", page)
+    assert "250001" not in text
+    assert f"{field} UTC" in text
+    for typed, found in ((field, at), ("2026-01-05 12:00", None)):
+        answer = ann.get(THEN, {"at": typed, **{name: unescape(hidden[name]) for name in hidden}})
+        assert found is None or answer.context["at"] == found
+    assert answer.context["at"].isoformat() == "2026-01-05T12:00:00+00:00"
+
+
+def test_the_month_that_is_shown_is_marked_among_the_months(ann, story):
+    marked = r'aria-current="page">([^<]*)</a>'
+    assert "This month so far" in re.findall(marked, asked(ann, BRIDGE))
+    month = Month.of(clock()).previous
+    found = re.findall(marked, asked(ann, BRIDGE, **{"from": month.day, "to": month.next.day}))
+    assert month.name in found
+    assert "This month so far" not in found
+
+
 def test_says_what_is_scheduled_until_then_and_what_is_not_in_it(ann, story):
     at = clock() + 20 * DAY
     with CaptureQueriesContext(connection) as queries:
@@ -147,6 +171,12 @@ def test_the_evidence_of_a_month_is_one_workbook(ann, story, tmp_path):
     path = tmp_path / "evidence.xlsx"
     call_command("evidence", "--month", str(month), str(path), stdout=StringIO())
     assert load_workbook(path).sheetnames == book.sheetnames
+    answer = ann.get(f"{EVIDENCE}file/", {"month": str(month)}, headers={"accept-language": "ru"})
+    book = load_workbook(BytesIO(b"".join(answer.streaming_content)))
+    assert book.sheetnames[:3] == ["Сводка", "Мост", "Мост по сервисам"]
+    texts = {row[2] for row in book["Мост"].iter_rows(values_only=True)}
+    assert {"Шаг", "Итог до", "Изменения цен"} < texts
+    assert {"Словами", "Статус"} < {cell.value for cell in book["Изменения цен"][1]}
     with pytest.raises(CommandError, match="there already"):
         call_command("evidence", "--month", str(month), str(path))
 

@@ -14,9 +14,19 @@ from django.views.decorators.http import require_safe
 from desk.page import desk_page, show
 from desk.then import steps
 from desk.then.asked import Asked, address, asked_for, not_there, number
-from desk.then.moments import BadMoment, Month, in_address, in_field, last_months, moment
+from desk.then.moments import (
+    BadMoment,
+    Month,
+    hidden_fields,
+    in_address,
+    in_field,
+    last_months,
+    moment,
+    month_of,
+)
 from desk.then.words import BY, STEPS
 from price_changes.showing.bridges import changes_of, named_changes, named_rows, names_of
+from pricebook.kit import figures
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_SUBSCRIPTION
 from services.hooks import price_changes
 from services.ledger.bridge import GROUPS, KINDS, behind, bridge
@@ -39,7 +49,7 @@ def bridging(request: HttpRequest) -> HttpResponse:
         "asked": asked,
         "by": by,
         "months": [
-            (month.name, address(**{"from": month.day, "to": month.next.day}, by=by, **asked.ids))
+            (month, address(**{"from": month.day, "to": month.next.day}, by=by, **asked.ids))
             for month in last_months(now)
         ],
         "this_month": address(**{"from": this.day}, by=by, **asked.ids),
@@ -58,6 +68,9 @@ def bridging(request: HttpRequest) -> HttpResponse:
     changes = changes_of(found, sees_clients) if request.user.has_perm(VIEW_CHANGE) else {}
     names = names_of(found, by or None) if by != "client" or sees_clients else {}
     ends = {"from": in_address(since), "to": in_address(until)}
+    context["exact"] = hidden_fields("from", since) + (
+        hidden_fields("to", until) if "to" in query else []
+    )
     context["typed"] = {"from": in_field(since), "to": in_field(until) if "to" in query else ""}
     return show(
         request,
@@ -68,6 +81,8 @@ def bridging(request: HttpRequest) -> HttpResponse:
         since=since,
         until=until,
         is_later=until > now,
+        here=month_of(since, until),
+        is_so_far=(since, until) == (this.since, now),
         bridge=found,
         difference=found.total_until.amount - found.total_since.amount,
         lines=[
@@ -96,7 +111,7 @@ def instants(query: QueryDict, now: datetime) -> tuple[datetime, datetime]:
     until = moment(query, "to") or now
     if until <= since:
         said = _("The later instant, %(until)s, is not after the earlier one, %(since)s.")
-        raise BadMoment(said % {"until": in_address(until), "since": in_address(since)})
+        raise BadMoment(said % {"until": figures.moment(until), "since": figures.moment(since)})
     return since, until
 
 

@@ -9,7 +9,7 @@ All of it is read in one snapshot, by what is known when it is written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import IO, Any
@@ -17,11 +17,14 @@ from typing import IO, Any
 from django.conf import settings
 from django.db import connection
 from django.db.models import Q
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from desk.then.moments import Month
+from desk.then.words import STEPS
 from price_changes.kinds.words import Names
 from price_changes.models import Brake, PriceChange
-from price_changes.showing.bridges import changes_of, is_plain_edit, names_of, table_of
+from price_changes.showing.bridges import OTHERS, changes_of, is_plain_edit, names_of, table_of
 from price_changes.showing.sentences import sentence
 from pricebook.kit.snapshot import one_snapshot
 from services.audit import book_check
@@ -31,6 +34,7 @@ from services.models import Correction, Job, book_clock
 from services.reading.total import version_now
 from services.transfer.sheets import workbook
 from services.transfer.sheets.cells import iso
+from services.transfer.sheets.headings import KINDS, STATUSES, in_words
 from services.transfer.sheets.table import Column, Limits, Moment, Table, Type, Value, Written
 
 CHUNK = 1_000  # rows that a statement reads
@@ -67,7 +71,7 @@ SELECT xact, id FROM (
 
 
 def columns(*names: str) -> tuple[Column, ...]:
-    return tuple(Column((name, TYPES.get(name, Type.TEXT))) for name in names)
+    return tuple(Column(name, TYPES.get(name, Type.TEXT)) for name in names)
 
 
 @dataclass
@@ -199,7 +203,7 @@ class Evidence:
     def write(self, file: IO[bytes], limits: Limits) -> list[Written]:
         """Write the workbook, in one snapshot. Raises as `workbook.write`."""
         with one_snapshot():
-            return workbook.write_all(self.tables(), file, limits)
+            return workbook.write_all(map(_in_words, self.tables()), file, limits)
 
     def tables(self) -> Iterator[Table]:
         moment = Moment(version_now(), False)
@@ -212,7 +216,7 @@ class Evidence:
         yield table_of(self.bridge, None, changes, {}, {})
         for by, found in self.by.items():
             of_groups = table_of(found, by, changes, names_of(found, by), {})
-            yield Table(f"Bridge by {by}", of_groups.columns, of_groups.rows, of_groups.moment)
+            yield replace(of_groups, name=f"Bridge by {by}")
         yield table("Price changes", columns(*CHANGE), map(_change, self.decided))
         yield table("Catalogue edits", columns(*EDIT), map(_edit, self.edits))
         yield table("Single decisions", columns(*DECISION), map(_texts(DECISION), self.decisions()))
@@ -225,31 +229,31 @@ class Evidence:
 
     def _summary(self) -> Iterator[tuple[Value, ...]]:
         found = self.bridge
-        check = book_check.last()
+        check = book_check.last_book_check()
         moved = found.total_until.amount - found.total_since.amount
         before, until = self.places
         told: Mapping[str, object] = {
-            "Month": str(self.month),
-            "From": iso(self.since),
-            "To": iso(self.until),
-            "The month is over": "yes" if self.is_over else "no: it goes on",
-            "Currency": settings.CURRENCY,
-            "Total at its beginning": f"{found.total_since.amount:f}",
-            "Subscriptions at its beginning": found.total_since.subscriptions,
-            "Total at its end": f"{found.total_until.amount:f}",
-            "Subscriptions at its end": found.total_until.subscriptions,
-            "Difference, which the bridge adds up to": f"{moved:f}",
-            "Price changes": len(self.decided),
-            "Catalogue edits": len(self.edits),
-            "Corrections": len(self.corrections),
-            "Times for which the brake was on": len(self.brakes),
-            "Imports and jobs": len(self.jobs),
-            "Feed: read from behind this place": before or "the beginning",
-            "Feed: up to this place": until or "there is no entry",
-            "Last book check that is kept": (
-                f"{iso(check.at)}: {check.says}" if check else "none is kept"
+            _("Month"): str(self.month),
+            _("From"): iso(self.since),
+            _("To"): iso(self.until),
+            _("The month is over"): _("yes") if self.is_over else _("no: it goes on"),
+            _("Currency"): settings.CURRENCY,
+            _("Total at its beginning"): f"{found.total_since.amount:f}",
+            _("Subscriptions at its beginning"): found.total_since.subscriptions,
+            _("Total at its end"): f"{found.total_until.amount:f}",
+            _("Subscriptions at its end"): found.total_until.subscriptions,
+            _("Difference, which the bridge adds up to"): f"{moved:f}",
+            _("Price changes"): len(self.decided),
+            _("Catalogue edits"): len(self.edits),
+            _("Corrections"): len(self.corrections),
+            _("Times for which the brake was on"): len(self.brakes),
+            _("Imports and jobs"): len(self.jobs),
+            _("Feed: read from behind this place"): before or _("the beginning"),
+            _("Feed: up to this place"): until or _("there is no entry"),
+            _("Last book check that is kept"): (
+                f"{iso(check.at)}: {check}" if check else _("none is kept")
             ),
-            "By what was known at": iso(self.now),
+            _("By what was known at"): iso(self.now),
         }
         for name, value in told.items():
             yield name, str(value)
@@ -274,6 +278,26 @@ JOB = (
     "id", "kind", "author", "status", "dry_run", "asked_at", "finished_at", "lines", "counts",
     "sha256", "undoes_id",
 )  # fmt: skip
+
+
+# The words of codes, by the name of their sheet.
+OF_BRIDGES = {
+    "step": {**STEPS, "total_from": _lazy("Total before"), "total_to": _lazy("Total after")},
+    "name": {OTHERS: _lazy("others")},
+}
+OF_CHANGES = {"status": {each.value: each.label for each in PriceChange.Status}}
+WORDS: dict[str, Mapping[str, Mapping[str, Any]]] = {
+    "Bridge": OF_BRIDGES,
+    "Bridge by service": OF_BRIDGES,
+    "Bridge by plan": OF_BRIDGES,
+    "Price changes": OF_CHANGES,
+    "Catalogue edits": OF_CHANGES,
+    "Imports and jobs": {"status": STATUSES, "kind": KINDS},
+}
+
+
+def _in_words(table: Table) -> Table:
+    return in_words(replace(table, words=WORDS.get(table.name, {})))
 
 
 def _texts(names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Value, ...]]:
@@ -303,7 +327,7 @@ def _change(change: Any) -> tuple[Value, ...]:
     told = (
         change.pk, change.title, change.reason, change.says, change.status, change.effective_at,
         change.planned_by, change.planned_at, change.fingerprint, preview.get("moves"), seen,
-        change.approved_by, change.approved_at, change.needs_another, change.accepted_by,
+        change.approved_by, change.approved_at, change.why_another, change.accepted_by,
         change.accepted_at, change.paused_by, change.cancelled_by, change.finished_at,
         change.reverts_id, change.taken_back_by, step and step.rows, step and step.amount,
     )  # fmt: skip

@@ -53,7 +53,7 @@ def evidence(request: HttpRequest) -> HttpResponse:
         edits=found.edits[:SHOWN],
         more=max(0, len(found.decided) - SHOWN) + max(0, len(found.edits) - SHOWN),
         decisions=len(list(found.decisions(1_001))),
-        check=book_check.last(),
+        check=book_check.last_book_check(),
         may_have_file=all(request.user.has_perm(each) for each in NEEDS_FOR_FILE),
         file=address(month=found.month),
     )

@@ -34,6 +34,8 @@ def moment(query: QueryDict, name: str) -> datetime | None:
     if not text:
         return None
     given = text
+    if text == query.get(f"{name}-shown", "").strip():  # as the page wrote it: to the microsecond
+        given = query.get(f"{name}-exact", "").strip()
     if found := DAY_FIRST.fullmatch(text):
         day, month, year, rest = found.groups()
         given = f"{year}-{month:0>2}-{day:0>2}{rest}"
@@ -111,6 +113,12 @@ def last_months(now: datetime) -> list[Month]:
     return found[1:]
 
 
+def month_of(since: datetime, until: datetime) -> Month | None:
+    """The month that begins and ends with these instants, if one does."""
+    month = Month.of(since)
+    return month if (month.since, month.until) == (since, until) else None
+
+
 def in_address(at: datetime) -> str:
     """An instant as an address has it: a date if it is a midnight, else with its offset."""
     local = at.astimezone(zone())
@@ -121,9 +129,15 @@ def in_address(at: datetime) -> str:
 
 def in_field(at: datetime) -> str:
     """An instant as a field has it, which `moment` reads: a date, with the time if it is no
-    midnight; its seconds are left out.
+    midnight, and with its seconds if it has any; never finer than people read.
     """
     local = at.astimezone(zone())
-    return figures.day(local.date()) + (
-        "" if (local.hour, local.minute) == (0, 0) else f"{local: %H:%M}"
-    )
+    time = f"{local: %H:%M:%S}" if local.second else f"{local: %H:%M}"
+    return figures.day(local.date()) + ("" if time == " 00:00" else time)
+
+
+def hidden_fields(name: str, at: datetime) -> list[tuple[str, str]]:
+    """What a form sends beside a field of an instant that is finer than the field shows it."""
+    if not at.microsecond:
+        return []
+    return [(f"{name}-shown", in_field(at)), (f"{name}-exact", in_address(at))]

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_safe
 
 from desk.page import desk_page, show
 from desk.then.asked import Asked, address, asked_for, not_there, number
-from desk.then.moments import BadMoment, Month, in_address, in_field, moment
+from desk.then.moments import BadMoment, Month, hidden_fields, in_address, in_field, moment
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
@@ -51,6 +51,7 @@ def then(request: HttpRequest) -> HttpResponse:
         "at": at,
         "given": query.get("at", "").strip() or in_address(at),
         "field": in_field(at),
+        "hidden": hidden_fields("at", at) if query.get("at", "").strip() else [],
         "is_later": is_later,
         "may_view_client": sees_clients,
         "bridge_url": _bridge_url(at, now, asked),

@@ -18,6 +18,7 @@ from price_changes.planning.catalogue_value import value_since
 from price_changes.showing.rows import held_by, holds, named_reasons
 from pricebook.kit.figures import grouped
 from services.models import Skip, book_clock
+from services.models.catalogue import stored_name_shown
 
 Status = PriceChange.Status
 
@@ -70,7 +71,9 @@ class Preview:
         self.before, self.after = Decimal(stored["total_before"]), Decimal(stored["total_after"])
         self.stays = [(reason_label(reason), rows) for reason, rows in stored["stays"].items()]
         self.pairs = [
-            with_difference(pair) for pair in stored["by_service_and_plan"] if pair["moves"]
+            with_difference({**pair, "plan_name": stored_name_shown(pair["plan_name"])})
+            for pair in stored["by_service_and_plan"]
+            if pair["moves"]
         ]
         movers = stored["largest_movers"] if names_clients else []
         self.clients = [with_difference(client) for client in movers]

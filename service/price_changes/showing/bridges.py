@@ -63,13 +63,13 @@ def names_of(bridge: Bridge, by: str | None) -> dict[int, str]:
 
 
 COLUMNS = (
-    Column(("id", Type.TEXT)),
-    Column(("name", Type.TEXT)),
-    Column(("step", Type.TEXT)),
-    Column(("change", Type.TEXT)),
-    Column(("says", Type.TEXT)),
-    Column(("rows", Type.INTEGER)),
-    Column(("amount", Type.AMOUNT)),
+    Column("id", Type.TEXT),
+    Column("name", Type.TEXT),
+    Column("step", Type.TEXT),
+    Column("change", Type.TEXT),
+    Column("says", Type.TEXT),
+    Column("rows", Type.INTEGER),
+    Column("amount", Type.AMOUNT),
 )
 OTHERS = "others"
 
@@ -103,11 +103,11 @@ def table_of(
 
 
 BEHIND = (
-    Column(("subscription", Type.TEXT)),
-    Column(("client_name", Type.TEXT)),
-    Column(("service_name", Type.TEXT)),
-    Column(("plan", Type.TEXT)),
-    Column(("amount", Type.AMOUNT)),
+    Column("subscription", Type.TEXT),
+    Column("client_name", Type.TEXT),
+    Column("service_name", Type.TEXT),
+    Column("plan", Type.TEXT),
+    Column("amount", Type.AMOUNT),
 )
 CHUNK = 1_000  # rows that a statement reads
 

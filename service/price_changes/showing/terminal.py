@@ -22,6 +22,7 @@ from pricebook.kit.currency import shown
 from pricebook.kit.figures import grouped
 from services.management.table import shown_amount, shown_instant, table, words_of
 from services.models import Skip
+from services.models.catalogue import stored_name_shown
 
 LOOK = 20  # rows of a look before a verb
 PAIRS, MOVERS = 12, 5  # lines that are printed; --json has more
@@ -181,7 +182,8 @@ def _pairs(pairs: list[Pair]) -> Iterator[str]:
     head = (_("service"), _("plan"), _("move"), _("before"), _("after"), _("difference"))
     rows = [head]
     for pair in pairs[:PAIRS]:
-        names = (pair["service_name"] or _("deleted"), pair["plan_name"] or _("deleted"))
+        plan = stored_name_shown(pair["plan_name"])
+        names = (pair["service_name"] or _("deleted"), plan or _("deleted"))
         rows.append((*names, grouped(pair["moves"]), *_amounts(pair)))
     yield ""
     yield from table("<<>>>>", rows)

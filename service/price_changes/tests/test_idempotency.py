@@ -41,6 +41,17 @@ class TestKey:
         assert PriceChange.objects.count() == 1
         assert plan(erp, "b").content != first.content
 
+    def test_keeps_the_language_of_the_answer_and_says_it(self):
+        erp = a_program(**ALL)
+        headers = {"Idempotency-Key": "a", "Accept-Language": "ru"}
+        first = erp.post(URL, BODY, headers=headers)
+        second = plan(erp, "a")
+        assert second.content == first.content
+        assert [each["Content-Language"] for each in (first, second)] == ["ru", "ru"]
+        plan(erp, "b")
+        again = erp.post(URL, BODY, headers=headers | {"Idempotency-Key": "b"})
+        assert again["Content-Language"] == "en"
+
     def test_is_each_program_s_own(self):
         assert plan(a_program("erp", **ALL), "a").status_code == 201
         second = plan(a_program("erp", **ALL), "a")  # of the same name, with another key

@@ -12,11 +12,13 @@ from django.db.models import CharField, JSONField, TextField
 from django.test.client import RequestFactory
 from django.utils import translation
 
+from events import delivering
 from price_changes import notes
 from price_changes.tests.changes import planned
 from price_changes.tests.doors import DOORS, Book, outcome
 from pricebook.words import stored
 from services.audit import book_check
+from services.bulk.running import LinesRefused
 from services.past import statements
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.transfer import (
@@ -92,7 +94,7 @@ IN_RUSSIAN = {
     ),
     # A text within a text.
     notes.NOT_STARTED % {"reason": notes.PLAN_THERE % {"to": "student 50 %"}}: (
-        "Начать изменение не удалось: план student 50 % уже есть, а двух таких быть не может."
+        "Начать изменение не удалось: план студенческий 50 % уже есть, а двух таких быть не может."
         " Отмените изменение и переведите подписки одного плана на другой; или задайте другому"
         " плану другую скидку, пересчитайте предпросмотр и одобрите."
     ),
@@ -166,9 +168,9 @@ def test_commands_print_in_the_deployments_language(tmp_path):
     assert "запланировано" in printed("price_change", "list")
     assert "Изменения цен 77 нет. (not_found)" in printed("price_change", "show", "77")
 
-    assert "✓ Подписок: 1, итог 20.00" in printed("check_book")
-    assert (last := book_check.last()) is not None
-    assert last.says.startswith("1 subscriptions, total 20.00")
+    assert "✓ Подписок: 1, итог 20,00" in printed("check_book")
+    with translation.override("en"):
+        assert str(book_check.last_book_check()).startswith("1 subscriptions, total 20.00")
     explained = printed("price_state", "explain", str(row.pk))
     assert "Цена следует каталогу: 20.00 × (100 − 0) / 100 = 20.00. Так с " in explained
 
@@ -186,3 +188,19 @@ def test_commands_print_in_the_deployments_language(tmp_path):
     file.write_text("\n".join([lines[0], "A,a@x.org,Tea,10.00,full,0,2026-01-01,9.00"]))
     refused = printed("import_book", str(file))
     assert "'9.00' — не цена 10,00 со скидкой 0 %, она равна 10,00; исправьте" in refused
+
+
+def test_a_refusal_that_a_worker_has_stored_is_found_in_the_catalogues():
+    refused = LinesRefused(
+        2,
+        [b'{"line": 3, "outcome": "refused", "detail": "There is no job 7."}'],
+    )
+    other = "Somebody's own words, without a translation."
+    with translation.override("ru"):
+        said = stored.refusal_shown(refused.detail)
+        assert said.startswith("Строка 3: Задания 7 нет. Ничего не записано")
+        assert "в 2 строках" in said
+        assert stored.refusal_shown(other) == other
+        gone = delivering.GONE_REASON % {"code": 410, "number": 12}
+        assert stored.shown(gone) == "Получатель ответил на событие 12: 410 (Gone)."
+    assert stored.refusal_shown(refused.detail) == refused.detail

@@ -15,8 +15,14 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.utils.translation import gettext as _
+
 LONGEST = 150  # characters: the length of every column of an author
 TYPED = re.compile(r"(?P<name>[^()]*) \((?:(?P<kind>person|key) (?P<number>[0-9]{1,19})|claimed)\)")
+OF_BOOK_CHECK = "check_book"  # the author of what a repair of the book writes
+TYPE = re.compile(
+    r"(?P<named>(?<=[^\s()]))? \((?:(?P<kind>person|key) (?P<number>[0-9]{1,19})|claimed)\)"
+)
 BRACKETS = str.maketrans("()", "[]")
 
 
@@ -53,6 +59,26 @@ def parse(text: str) -> Author:
     if found is None:
         return Author(Kind.UNTYPED, text)
     return Author(Kind(found["kind"] or "claimed"), found["name"], int(found["number"] or 0))
+
+
+def in_words(text: str) -> str:
+    """An author, or a sentence that names some, as people read it: without numbers.
+
+    A person is a name, `erp (key)` a program, and a name that nobody has proved says so. What has
+    no type stays as it is kept.
+    """
+    if text == OF_BOOK_CHECK:
+        return _("the book check")
+    return TYPE.sub(_type_in_words, text)
+
+
+def _type_in_words(found: re.Match[str]) -> str:
+    said, is_named = {"number": found["number"]}, found["named"] is not None
+    if found["kind"] == Kind.PERSON:
+        return "" if is_named else _("a person without a name (No. %(number)s)") % said
+    if found["kind"] == Kind.KEY:
+        return " " + _("(key)") if is_named else _("key No. %(number)s") % said
+    return " " + _("(name not proved)")
 
 
 def _typed(name: str, what: str) -> str:

@@ -64,6 +64,14 @@ def instant(at: datetime | None) -> str:
     return f"{day(local.date())} {local:%H:%M %Z}"
 
 
+def moment(at: datetime | None) -> str:
+    """An instant that somebody has asked for: with its seconds, if it has any."""
+    if at is None:
+        return ""
+    local = timezone.localtime(at)
+    return f"{day(local.date())} {local:%H:%M:%S %Z}" if local.second else instant(at)
+
+
 def day(at: date | None) -> str:
     """2026-01-31; of an instant, the day that it has in the deployment's time zone."""
     if at is None:

@@ -9,6 +9,9 @@ the effect with its answer. Only success is kept: the same key may be tried agai
 a refusal is fixed. A view that raises has had no effect. If a view answers with a refusal, and does
 not raise it, its writes are committed (for example the new preview of a refused approval). An
 answer that `shows_only` what a request would do keeps no key either.
+
+A kept answer stays in the language in which it was given, and says so (`Content-Language`): an
+answer is not computed twice, and its words are of the moment of the effect.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from typing import Any, Protocol
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
@@ -32,6 +36,7 @@ from pricebook.kit import decimals, exact_json
 from pricebook.kit.access import identity
 from pricebook.kit.content import ExactJSONParser
 from pricebook.kit.errors import Refused
+from pricebook.kit.language import ENGLISH
 from pricebook.kit.tables import AnsweredRequest
 
 HEADER = "Idempotency-Key"
@@ -48,6 +53,9 @@ PARAMETER = OpenApiParameter(
     f" same body within {KEPT_FOR.total_seconds() / 3600:.0f} hours it gets the same answer, and"
     " has no second effect.",
 )
+
+# JSON never begins with such a word and a blank.
+KEPT = re.compile(rb"(?:(?P<language>[a-z]{2,3}(?:-[a-z]+)?) )?(?P<answer>.*)", re.DOTALL)
 
 View = Callable[..., Response]
 
@@ -87,7 +95,7 @@ def _once(view: View, secrets: dict[str, None]) -> View:
             record.status_code = response.status_code
             # Null for an answer without content.
             shown = {**response.data, **secrets} if secrets else response.data
-            record.answer = exact_json.encode_to_keep(shown)
+            record.answer = _in_language(exact_json.encode_to_keep(shown))
             record.save(update_fields=["status_code", "answer"])
         return response
 
@@ -210,11 +218,20 @@ def _refuse_reused(record: AnsweredRequest, asked: str) -> None:
 def _kept(record: AnsweredRequest, asked: str) -> Response:
     _refuse_reused(record, asked)
     assert record.answer is not None
+    found = KEPT.fullmatch(bytes(record.answer))
+    assert found is not None
+    language = (found["language"] or b"en").decode()
     return Response(
-        exact_json.decode_kept(bytes(record.answer)),
+        exact_json.decode_kept(found["answer"]),
         status=record.status_code,
-        headers=REPLAYED,
+        headers={**REPLAYED, "Content-Language": language},
     )
+
+
+def _in_language(answer: bytes) -> bytes:
+    """An answer as it is kept: before that of another language than English stands its code."""
+    language = get_language() or ENGLISH
+    return answer if language == ENGLISH else language.encode() + b" " + answer
 
 
 def forget_old() -> int:

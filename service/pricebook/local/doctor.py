@@ -57,6 +57,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield zone_rules(home)
         yield said_by(home, "approval_limits")
         yield said_by(home, "logins")
+        yield said_by(home, "check_book", "--last")
         yield brake(home)
         yield webhooks(home)
         yield letters(environment_of(Runner(home)))
@@ -221,12 +222,12 @@ def zone_rules(home: Home) -> Finding:
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
 
 
-def said_by(home: Home, command: str) -> Finding:
+def said_by(home: Home, *command: str) -> Finding:
     """The finding of a management command, which prints it."""
     done = subprocess.run(
-        [*MANAGE, command], env=environment_of(Runner(home)), capture_output=True, text=True
+        [*MANAGE, *command], env=environment_of(Runner(home)), capture_output=True, text=True
     )
-    said = (done.stdout or done.stderr).strip() or f"{command}: not known"
+    said = (done.stdout or done.stderr).strip() or f"{command[0]}: not known"
     return Finding("✗" if done.returncode else "✓", said.splitlines()[-1])
 
 

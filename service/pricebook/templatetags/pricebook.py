@@ -1,8 +1,8 @@
-"""Template filters that format figures: those of `pricebook.kit.figures`."""
+"""Template filters: those of `pricebook.kit.figures`, and `author`, which says who in words."""
 
 from django import template
 
-from pricebook.kit import figures
+from pricebook.kit import authors, figures
 
 register = template.Library()
 
@@ -13,8 +13,11 @@ for each in (
     figures.difference,
     figures.percent,
     figures.instant,
+    figures.moment,
     figures.day,
     figures.item,
     figures.left,
 ):
     register.filter(each.__name__, each)
+
+register.filter("author", authors.in_words)

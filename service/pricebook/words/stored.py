@@ -12,7 +12,7 @@ that nobody has made known stays as it is: the words of a person, or of the data
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from typing import Self
 from babel.messages.mofile import read_mo
 from babel.numbers import format_decimal
 from django.conf import settings
-from django.utils.translation import get_language, gettext, to_locale
+from django.utils.translation import get_language, gettext, ngettext, to_locale
 
 from pricebook.kit import figures
 
@@ -32,6 +32,7 @@ PLACE = re.compile(r"%\((\w+)\)s")
 COUNT = re.compile(r"\d{1,3}(?:,\d{3})+")
 MONEY = re.compile(r"\d{1,3}(?:,\d{3})*(?:\.\d+)?")
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+\d\d:\d\d)")
+LITERAL = 8  # characters of a text that are enough to know it by
 SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 
 
@@ -69,6 +70,14 @@ def known(text: str) -> str:
     return text
 
 
+_READ: list[Callable[[str], str]] = []
+
+
+def read_values(read: Callable[[str], str]) -> None:
+    """Let values of sentences be read by a function, which gives back what it does not know."""
+    _READ.append(read)
+
+
 def shown(text: str) -> str:
     """A stored text in the reader's language."""
     if not text or _language().startswith(ENGLISH):
@@ -96,6 +105,61 @@ def _in_context(text: str, context: str, language: str) -> str | None:
             }
             return translation % values
     return None
+
+
+def refusal_shown(text: str) -> str:
+    """A refusal that a worker has stored in English, in the reader's language.
+
+    Any text of the catalogues may be one, so all are looked through: for a page about one record.
+    """
+    language = _language()
+    if not text or language.startswith(ENGLISH):
+        return text
+    return _in_catalogues(text, language) or text
+
+
+def _in_catalogues(text: str, language: str) -> str | None:
+    for literal, singular, plural in _messages(language):
+        if literal not in text:
+            continue
+        said = _pattern(singular).fullmatch(text) or (plural and _pattern(plural).fullmatch(text))
+        if not said:
+            continue
+        found = said.groupdict()
+        if plural:
+            numbers = (value.replace(",", "") for value in found.values())
+            number = next((int(each) for each in reversed([*numbers]) if each.isdigit()), 2)
+            translation = ngettext(singular, plural, number)
+        else:
+            translation = gettext(singular)
+        if not PLACE.search(translation):
+            return translation.replace("%%", "%") if found else translation
+        return translation % {
+            name: _in_catalogues(value, language) or _value(value) for name, value in found.items()
+        }
+    return None
+
+
+@cache
+def _messages(language: str) -> list[tuple[str, str, str]]:
+    """The texts of all catalogues without a context, those with most words first.
+
+    Each with its longest part that is no value, and its plural if it has one. Texts of little but
+    values are left out: they would be found in anything.
+    """
+    found: dict[str, tuple[int, str, str, str]] = {}
+    place = f"*/locale/{to_locale(language)}/LC_MESSAGES/django.mo"
+    for path in sorted(settings.BASE_DIR.glob(place)):
+        with path.open("rb") as file:
+            for message in read_mo(file):
+                if message.context is None and message.id:
+                    one, many = (message.id, "") if isinstance(message.id, str) else message.id[:2]
+                    parts = PLACE.split(many or one)[::2]
+                    literal = max(parts, key=len).replace("%%", "%")
+                    if len(literal) >= LITERAL:
+                        found[one] = (sum(map(len, parts)), literal, one, many)
+    by_words = sorted(found.values(), key=lambda each: -each[0])
+    return [(literal, one, many) for _length, literal, one, many in by_words]
 
 
 @cache
@@ -145,7 +209,12 @@ def _looked_up(part: str) -> str | None:
 def _value(value: str) -> str:
     """A value of a sentence: a phrase that is known too, or a figure; else as it is."""
     phrase = _looked_up(value)
-    return _figure(value) if phrase is None else phrase
+    if phrase is not None:
+        return phrase
+    for read in _READ:
+        if (said := read(value)) != value:
+            return said
+    return _figure(value)
 
 
 def _figure(value: str) -> str:

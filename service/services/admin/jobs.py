@@ -10,6 +10,7 @@ from unfold.decorators import display
 
 from pricebook.kit.book_admin import Colours, ReadOnlyAdmin
 from pricebook.kit.figures import grouped
+from pricebook.words.stored import refusal_shown
 from services.models import Job
 
 COLOURS = Colours(
@@ -77,8 +78,9 @@ class JobAdmin(ReadOnlyAdmin):
         if job.error is None:
             return _("none")
         lines = [
-            (_("line %(number)s") % {"number": line["line"]}, line["detail"])
+            (_("line %(number)s") % {"number": line["line"]}, refusal_shown(line["detail"]))
             for line in job.error.get("lines", [])
         ]
         listed = format_html_join("", "<li>{}: {}</li>", lines)
-        return format_html("{} ({})<ul>{}</ul>", job.error["detail"], job.error["code"], listed)
+        detail = refusal_shown(job.error["detail"])
+        return format_html("{} ({})<ul>{}</ul>", detail, job.error["code"], listed)

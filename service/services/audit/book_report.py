@@ -8,8 +8,7 @@ from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
-from pricebook.kit.currency import shown
-from pricebook.kit.figures import grouped
+from pricebook.kit.figures import amount, grouped, instant
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,56 @@ class WrongSubtotal:
     boundaries: int  # later instants from which on the paid part would be wrong
 
 
+@dataclass(frozen=True)
+class Counts:
+    """The figures of a check, which are kept. As text: the check in the reader's words."""
+
+    subscriptions: int
+    amount: Decimal
+    paid_subscriptions: int  # of these, those that have begun and have not ended
+    paid_amount: Decimal
+    waiting: int
+    paused: int
+    prices: int  # that differ from the rule
+    subtotals: int  # that differ from the rows
+    entries: int  # rows that differ from the ledger's last entry
+    wrong_point: datetime | None  # the instant of a point that differs from the ledger
+
+    @property
+    def differences(self) -> int:
+        return self.prices + self.subtotals + self.entries + (self.wrong_point is not None)
+
+    def __str__(self) -> str:
+        paid = paused = point = ""
+        if self.paid_subscriptions != self.subscriptions:
+            paid = _(", of which %(amount)s is paid by %(rows)s") % {
+                "amount": amount(self.paid_amount),
+                "rows": grouped(self.paid_subscriptions),
+            }
+        if self.paused:
+            paused = _(" (%(rows)s of them for a price change that is paused)") % {
+                "rows": grouped(self.paused)
+            }
+        if self.wrong_point is not None:
+            at = instant(self.wrong_point)
+            point = _("; what was paid at %(at)s is kept wrongly") % {"at": at}
+        return _(
+            "%(subscriptions)s subscriptions, total %(amount)s%(paid)s; %(differing)s prices differ"
+            " from the rule, %(waiting)s wait for a worker%(paused)s, %(subtotals)s subtotals"
+            " differ from the rows, %(entries)s rows from the ledger's last entry%(point)s"
+        ) % {
+            "subscriptions": grouped(self.subscriptions),
+            "amount": amount(self.amount),
+            "paid": paid,
+            "differing": grouped(self.prices),
+            "waiting": grouped(self.waiting),
+            "paused": paused,
+            "subtotals": grouped(self.subtotals),
+            "entries": grouped(self.entries),
+            "point": point,
+        }
+
+
 @dataclass
 class BookCheck:
     """The result of a check of one snapshot. `mispriced` and `unrecorded` have the first rows."""
@@ -86,49 +135,26 @@ class BookCheck:
     wrong_point: datetime | None = None  # its instant
 
     @property
-    def differs(self) -> bool:
-        return bool(
-            self.differing
-            or self.wrong_subtotals
-            or self.differing_from_ledger
-            or self.wrong_point is not None
+    def counts(self) -> Counts:
+        return Counts(
+            subscriptions=self.subscriptions,
+            amount=self.amount,
+            paid_subscriptions=self.paid_subscriptions,
+            paid_amount=self.paid_amount,
+            waiting=self.waiting,
+            paused=self.paused,
+            prices=self.differing,
+            subtotals=len(self.wrong_subtotals),
+            entries=self.differing_from_ledger,
+            wrong_point=self.wrong_point,
         )
 
-    def _paid(self) -> str:
-        if self.paid_subscriptions == self.subscriptions:
-            return ""
-        return _(", of which %(amount)s is paid by %(rows)s") % {
-            "amount": shown(self.paid_amount),
-            "rows": grouped(self.paid_subscriptions),
-        }
-
-    def _point(self) -> str:
-        if self.wrong_point is None:
-            return ""
-        at = self.wrong_point.isoformat()
-        return _("; what was paid at %(at)s is kept wrongly") % {"at": at}
+    @property
+    def differs(self) -> bool:
+        return self.counts.differences > 0
 
     def __str__(self) -> str:
-        paused = ""
-        if self.paused:
-            paused = _(" (%(rows)s of them for a price change that is paused)") % {
-                "rows": grouped(self.paused)
-            }
-        return _(
-            "%(subscriptions)s subscriptions, total %(amount)s%(paid)s; %(differing)s prices differ"
-            " from the rule, %(waiting)s wait for a worker%(paused)s, %(subtotals)s subtotals"
-            " differ from the rows, %(entries)s rows from the ledger's last entry%(point)s"
-        ) % {
-            "subscriptions": grouped(self.subscriptions),
-            "amount": shown(self.amount),
-            "paid": self._paid(),
-            "differing": grouped(self.differing),
-            "waiting": grouped(self.waiting),
-            "paused": paused,
-            "subtotals": grouped(len(self.wrong_subtotals)),
-            "entries": grouped(self.differing_from_ledger),
-            "point": self._point(),
-        }
+        return str(self.counts)
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,12 @@ def named_queries() -> list[NamedStatement]:
             client=middle.client_id,
         ),
         page(
+            "list of a client's upcoming ones",
+            "The foreign key's index, and never the ids of the book: most clients have none.",
+            client=middle.client_id,
+            state="upcoming",
+        ),
+        page(
             "list of a plan type",
             "subscription_plan, once for each plan of the type, merged: each part is in order.",
             after=0,

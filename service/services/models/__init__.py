@@ -11,6 +11,7 @@ from services.models.clock import BookNow, Clock, book_clock, renew_clock
 from services.models.correction import CorrectedEntry, Correction
 from services.models.import_mapping import ImportMapping
 from services.models.job import Job, JobPiece, JobQuerySet, JobResult
+from services.models.kept_book_check import KeptBookCheck
 from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
 from services.models.point import Backdated, Point
 from services.models.repricing import (
@@ -37,6 +38,7 @@ __all__ = [
     "JobPiece",
     "JobQuerySet",
     "JobResult",
+    "KeptBookCheck",
     "LedgerEntry",
     "LockEnd",
     "MovedFollowers",

@@ -1,5 +1,7 @@
 """The catalogue: what is sold, at which list price, and which discounts there are."""
 
+import re
+
 from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -11,6 +13,7 @@ from django.utils.translation import override, pgettext_lazy
 
 from pricebook.kit.known_elsewhere import KnownElsewhere, constraints_of_ids
 from pricebook.kit.names import NameField, normal_form
+from pricebook.words import stored
 from services.bounds import HIGHEST_PRICE
 from services.models.exact_fields import ExactDecimalField, WholePercentField, is_exact
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
@@ -88,6 +91,16 @@ PLAN_WORDS = {
     "student": pgettext_lazy("plan", "student"),
     "discount": pgettext_lazy("plan", "discount"),
 }
+STORED_NAME = re.compile(r"(full|student|discount)( -?\d{1,3} %)")
+
+
+def stored_name_shown(name: str) -> str:
+    """A plan's name as it is stored (`Plan.stored_name`), in the reader's language."""
+    found = STORED_NAME.fullmatch(name)
+    return f"{PLAN_WORDS[found[1]]}{found[2]}" if found else name
+
+
+stored.read_values(stored_name_shown)
 # The name under which the index and the triggers refuse a second plan of a type and discount.
 SAME_DISCOUNT = "plan_unique_type_and_percent"
 

@@ -15,7 +15,7 @@ from django.db import connection
 from services import price_state, repricing
 from services.audit import book_check
 from services.audit.book_report import Repair, Unrecorded
-from services.models import Service, Subscription, Subtotal, WholeLedger, book_clock
+from services.models import KeptBookCheck, Service, Subscription, Subtotal, WholeLedger, book_clock
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 from services.tests.moved_clock import MovedClock
 
@@ -301,3 +301,26 @@ class TestBesideWriters:
         for thread in threads:
             thread.join()
         assert not book_check.check().differs
+
+
+def test_the_last_results_are_kept_in_the_book_and_told_by_the_command():
+    assert check_book("--last") == (0, "No book check is kept: workers make one every hour.\n")
+    a_subscription(service=a_service(200))
+    for _ in range(3):
+        book_check.remember(book_check.check())
+    assert check_book("--author", "ann")[0] == 0
+    last = book_check.last_book_check()
+    assert (last.differences, last.author, last.counts.amount) == (0, "ann (claimed)", 200)
+    code, said = check_book("--last")
+    assert code == 0
+    assert "by ann (claimed): 1 subscriptions, total 200.00; 0 prices differ" in said
+    Subtotal.objects.update(amount=1)
+    check_book()
+    assert check_book("--last")[0] == 1
+
+
+def test_a_hundred_results_are_kept(monkeypatch):
+    monkeypatch.setattr(book_check, "KEPT", 2)
+    for _ in range(4):
+        book_check.remember(book_check.check())
+    assert KeptBookCheck.objects.count() == 2

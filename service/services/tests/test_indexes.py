@@ -16,6 +16,9 @@ from pricebook.kit.named_statements import NamedStatement
 from services import repricing
 from services.audit.named_queries import named_queries
 from services.models import Service, Subscription
+from services.reading import pages
+from services.reading.access_paths import access_path
+from services.reading.filters import BookFilter
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +139,7 @@ class TestNamedQueries:
         "list of a service and a plan": "subscription_service_plan",
         "list of a client": "services_subscription_client_id",
         "list of a plan type": "subscription_plan",
+        "list of a client's upcoming ones": "services_subscription_client_id",
         "list of a client's e-mail": "services_subscription_client_id",
         "chunk of the whole book": "services_subscription_pkey",
         "chunk of those of a service that are locked": "subscription_service",
@@ -157,6 +161,16 @@ class TestNamedQueries:
             used = reads(queries[name])
             assert any(re.match(rf"{index}(_[0-9a-f]{{8}})?$", each) for each in used), (name, used)
             assert "services_subscription" not in used - {index} or name == "source alone", name
+
+    def test_rare_ones_of_a_large_client_are_not_met_along_the_ids_of_the_book(self, book):
+        [(client,)] = execute("SELECT min(client_id) FROM services_subscription")
+        execute("ALTER TABLE services_subscription DISABLE TRIGGER USER")
+        execute(f"UPDATE services_subscription SET client_id = {client} WHERE id % 2 = 0")
+        execute("ANALYZE services_subscription")
+        for state in ("upcoming", "ended"):
+            path = access_path(BookFilter(client=client, state=state))
+            used = reads(NamedStatement("", "", "", *pages.statement(path, None, 100)))
+            assert "services_subscription_pkey" not in used
 
     def test_each_index_of_the_table_is_named_by_one(self, book):
         """An index that no query takes costs, and gives nothing."""

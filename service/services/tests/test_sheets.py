@@ -37,7 +37,7 @@ def at(*values):
 
 
 def a_table(type, values, **about):
-    columns = (Column(("number", Type.INTEGER)), Column(("value", type)))
+    columns = (Column("number", Type.INTEGER), Column("value", type))
     return Table("Things", columns, enumerate(values), lambda: Moment("7.1", False), **about)
 
 

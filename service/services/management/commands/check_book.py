@@ -4,16 +4,21 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import shown
 from pricebook.kit.exact_json import encode
-from pricebook.kit.figures import grouped
+from pricebook.kit.figures import grouped, instant
 from services.audit import book_check
 from services.audit.book_report import BookCheck
 from services.audit.look_alikes import look_alikes
+from services.management import arguments
 from services.management.table import words_of
+
+MIGRATION = ("services", "0064_kept_book_checks")
 
 
 class Command(BaseCommand):
@@ -29,8 +34,25 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument("--repair", action="store_true", help="fix what differs, check again")
+        parser.add_argument(
+            "--last", action="store_true", help="check nothing: print what the last check has found"
+        )
+        arguments.add_author(parser)
 
-    def handle(self, *, limit: int, json: bool, repair: bool, **options: Any) -> None:
+    def handle(
+        self,
+        *,
+        limit: int,
+        json: bool,
+        repair: bool,
+        last: bool,
+        author: str | None,
+        **options: Any,
+    ) -> None:
+        if last:
+            self._print_last()
+            return
+        author = arguments.author_of(author)
         self._note(_("Checking the book…"))
         book = book_check.check(limit=max(0, limit))
         repaired = None
@@ -40,7 +62,7 @@ class Command(BaseCommand):
             self._note(_("Fixing %(differing)s prices…") % {"differing": grouped(book.differing)})
             repaired = book_check.repair()
             book = book_check.check(limit=max(0, limit))
-        book_check.remember(book)
+        book_check.remember(book, author)
         self._note("")
 
         if json:
@@ -67,6 +89,23 @@ class Command(BaseCommand):
                     _("  %(kind)s that look alike: %(named)s") % {"kind": _(kind), "named": named}
                 )
         if book.differs:
+            sys.exit(1)
+
+    def _print_last(self) -> None:
+        """One line; exits with 1 if it differed."""
+        if MIGRATION not in MigrationRecorder(connection).applied_migrations():
+            raise CommandError(_("the last book check: not known before the pending migrations"))
+        kept = book_check.last_book_check()
+        if kept is None:
+            self.stdout.write(_("No book check is kept: workers make one every hour."))
+            return
+        said = {"at": instant(kept.at), "says": kept, "author": kept.author}
+        if kept.author:
+            line = _("book check of %(at)s by %(author)s: %(says)s") % said
+        else:
+            line = _("book check of %(at)s: %(says)s") % said
+        self.stdout.write(line)
+        if kept.differences:
             sys.exit(1)
 
     def _print(self, book: BookCheck) -> None:

@@ -8,6 +8,7 @@ from django.utils.translation import pgettext
 
 from services.transfer.csv_file import BadBook, Column, Problem
 from services.transfer.files.reading import Reading, header_key
+from services.transfer.sheets.headings import column_meant
 
 COLUMNS_ASKED = 50  # unknown ones of a file with none of ours
 
@@ -30,6 +31,11 @@ class Header:
         self.line = line
         self.reading = reading
         ours = [reading.column_of(cell) for cell in cells]
+        if any(column is None for column in ours):
+            meant = [column_meant(cell) for cell in cells]
+            # Another's "Цена" may be anything; a header of nothing but our headings is one of ours.
+            if all(column in reading.known for column in meant):
+                ours = meant
         self.positions = [position for position, column in enumerate(ours) if column]
         self.columns = [column for column in ours if column]
         self.unknown = [n for n, column in enumerate(ours) if column is None and cells[n].strip()]

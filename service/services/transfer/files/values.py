@@ -17,6 +17,7 @@ from pricebook.kit.amount_field import readings_by_sign
 from services.transfer.csv_file import Column
 from services.transfer.files import dates
 from services.transfer.files.reading import Reading
+from services.transfer.sheets.headings import WORDS, code_meant
 
 AMOUNT, PERCENT, MOMENT, TEXT = "amount", "percent", "moment", "text"
 KINDS = {"numeric": AMOUNT, "integer": PERCENT, "timestamptz": MOMENT}
@@ -70,6 +71,11 @@ def readings(kind: str, text: str) -> dict[str, str]:
     return {}
 
 
+def _of_words(column: str, parse: Callable[[str], str]) -> Callable[[str], str]:
+    """The parser of a column of codes, which people's files have words for."""
+    return lambda text: parse(code_meant(column, text))
+
+
 class Values:
     """The values of a column: `see` all that are not strictly ours, and then `parse` each."""
 
@@ -77,6 +83,8 @@ class Values:
         self.column = column
         self.kind = kind_of(said.known[column])
         self.strict: Callable[[str], str] = said.known[column].parse
+        if column in WORDS:
+            self.strict = _of_words(column, self.strict)
         self.option = OPTIONS.get(self.kind)
         self.said: str | None = getattr(said, self.option) if self.option else None
         self.spoken_for: set[str] = set()  # the ways that values have spoken for

@@ -23,8 +23,10 @@ from services.reading import parameters
 from services.transfer import streaming
 from services.transfer.sheets import workbook
 from services.transfer.sheets.excel_csv import ExcelCSV
+from services.transfer.sheets.headings import in_words
 from services.transfer.sheets.table import Limits, Table, Written, over_http
 
+IN_WORDS = "sheet_in_words"  # set on a request of a page for people, who read it in their language
 Writer = Callable[[Table, Any, Limits], Written]
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -129,6 +131,8 @@ def answer(
     `links`: further headers, asked for when it is written. Raises UnknownLocale, TooManyRows,
     ReadTimedOut, and as `streaming.Places.take`.
     """
+    if getattr(request, IN_WORDS, False):
+        table = in_words(table)
     writer, media_type, ending = _form(request)
     body = streaming.Body(caller(request))
     name = f"{table.name.lower().replace(' ', '-')}.{ending}"

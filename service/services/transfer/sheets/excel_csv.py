@@ -119,7 +119,7 @@ class ExcelCSV:
         part = io.StringIO(newline="")
         writer = csv.writer(part, delimiter=self.delimiter, lineterminator="\r\n")
         file.write(BOM)
-        writer.writerow([column.name for column in table.columns])
+        writer.writerow([column.heading for column in table.columns])
         for number, row in enumerate(rows):
             writer.writerow(
                 [

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from typing import NamedTuple
 
 from django.conf import settings
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from pricebook.kit.currency import plain
@@ -33,18 +35,16 @@ class Type(Enum):
     FLAG = "flag"
 
 
-class Column(tuple[str, Type]):
-    """A column's name, as the API and files have it, and its type."""
+class Column(NamedTuple):
+    """A column's name, as the API and files have it, its type, and what people read above it."""
 
-    __slots__ = ()
-
-    @property
-    def name(self) -> str:
-        return self[0]
+    name: str
+    type: Type
+    label: str = ""
 
     @property
-    def type(self) -> Type:
-        return self[1]
+    def heading(self) -> str:
+        return self.label or self.name
 
 
 # The types of the API's fields; all others are texts or ids.
@@ -67,12 +67,12 @@ OF_FILE = {
 
 def fields(names: Iterable[str]) -> tuple[Column, ...]:
     """The columns of fields of the API."""
-    return tuple(Column((name, OF_FIELD.get(name, Type.TEXT))) for name in names)
+    return tuple(Column(name, OF_FIELD.get(name, Type.TEXT)) for name in names)
 
 
 def of_book() -> tuple[Column, ...]:
     """The columns of a book's file."""
-    return tuple(Column((name, OF_FILE[column.type])) for name, column in csv_file.COLUMNS.items())
+    return tuple(Column(name, OF_FILE[column.type]) for name, column in csv_file.COLUMNS.items())
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Table:
     """`rows` are read once, by whatever writes them; `moment` and `more` are asked after that.
 
     `expected`: how many rows there are, where that is known before. `more`: what else there is to
-    say of the table, by name.
+    say of the table, by name. `title`: the name of its sheet, if that is another one.
     """
 
     name: str
@@ -109,6 +109,10 @@ class Table:
     filters: Mapping[str, str] = field(default_factory=dict)
     expected: int | None = None
     more: Callable[[], Mapping[str, str]] = dict
+    # The words of codes, by column, and whether people read it in their language (`headings`).
+    words: Mapping[str, Mapping[str, str | Promise]] = field(default_factory=dict)
+    title: str = ""
+    is_in_words: bool = False
 
 
 @dataclass

@@ -7,7 +7,7 @@ many rows and how much there must be.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from decimal import Decimal
 from html import escape
@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import override
 from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
@@ -50,7 +52,8 @@ def write(table: Table, file: Any, limits: Limits) -> Written:
     """
     with _workbook(file) as book:
         written = _written(book, table, limits)
-        _about(book, said_of(table, written))
+        with _language_of(table):
+            _about(book, said_of(table, written))
     return written
 
 
@@ -62,19 +65,23 @@ def write_all(tables: Iterable[Table], file: Any, limits: Limits) -> list[Writte
         for table in tables:
             written = _written(book, table, limits)
             found.append(written)
-            said[f"Rows of {table.name}"] = written.rows
-            for name, amount in written.sums.items():
-                said[f"Sum of {name} of {table.name}"] = f"{amount:f}"
-            said |= table.more()
-        _about(
-            book,
-            {
-                **said,
-                "Written at": iso(book_clock()),
-                "Currency": settings.CURRENCY,
-                "Time zone of dates": settings.TIME_ZONE,
-            },
-        )
+            with _language_of(table):
+                of = {"table": table.title or table.name}
+                said[_("Rows of %(table)s") % of] = written.rows
+                for column, amount in _sums(table, written):
+                    name = _("Sum of %(column)s of %(table)s") % {**of, "column": column}
+                    said[name] = f"{amount:f}"
+                said |= table.more()
+        with _language_of(table):
+            _about(
+                book,
+                {
+                    **said,
+                    _("Written at"): iso(book_clock()),
+                    _("Currency"): settings.CURRENCY,
+                    _("Time zone of dates"): settings.TIME_ZONE,
+                },
+            )
     return found
 
 
@@ -101,7 +108,7 @@ class _Sheet:
     """The sheet of the table's rows."""
 
     def __init__(self, book: Workbook, table: Table) -> None:
-        self.sheet: Worksheet = book.add_worksheet(table.name)
+        self.sheet: Worksheet = book.add_worksheet(table.title or table.name)
         self.table = table
         money = f"0.{'0' * minor_unit()}" if minor_unit() else "0"
         self.date = book.add_format({"num_format": DATE})
@@ -112,7 +119,7 @@ class _Sheet:
         header = book.add_format({"bold": True, "bottom": 1})
         for n, column in enumerate(table.columns):
             self.sheet.set_column(n, n, WIDEST.get(column.name, WIDTHS[column.type]))
-            self.sheet.write_string(0, n, column.name, header)
+            self.sheet.write_string(0, n, column.heading, header)
         self.sheet.freeze_panes(1, 0)
         # Ids are texts of digits on purpose: Excel need not mark each of them.
         self.sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
@@ -147,7 +154,7 @@ def as_written(text: str) -> str:
 
 
 def _about(book: Workbook, said: Mapping[str, str | int | Decimal]) -> None:
-    sheet = book.add_worksheet("About")
+    sheet = book.add_worksheet(_("About"))
     sheet.set_column(0, 0, 26)
     sheet.set_column(1, 1, 60)
     bold = book.add_format({"bold": True})
@@ -164,20 +171,40 @@ def said_of(table: Table, written: Written) -> Mapping[str, str | int | Decimal]
     filters = ", ".join(f"{name}={value}" for name, value in table.filters.items())
     moment = written.moment
     return {
-        "Of": table.name,
-        "Filters": filters or "none: all of them",
+        _("Of"): table.title or table.name,
+        _("Filters"): filters or _("none: all of them"),
         **table.more(),
-        "Written at": iso(book_clock()),
-        "Version of the book": moment.version,
-        "Changed meanwhile": "yes: rows are of several moments" if moment.changed else "no",
-        "Currency": settings.CURRENCY,
-        "Time zone of dates": settings.TIME_ZONE,
-        "Rows": written.rows,
-        **{f"Sum of {name}": f"{amount:f}" for name, amount in written.sums.items()},
-        "Cells that are text": (
-            f"{written.as_text}: their amounts or instants are exact, and a number or a date of a"
-            " sheet would not be"
+        _("Written at"): iso(book_clock()),
+        _("Version of the book"): moment.version,
+        _("Changed meanwhile"): _("yes: rows are of several moments")
+        if moment.changed
+        else _("no"),
+        _("Currency"): settings.CURRENCY,
+        _("Time zone of dates"): settings.TIME_ZONE,
+        _("Rows"): written.rows,
+        **{
+            _("Sum of %(column)s") % {"column": column}: f"{amount:f}"
+            for column, amount in _sums(table, written)
+        },
+        _("Cells that are text"): (
+            _(
+                "%(cells)s: their amounts or instants are exact, and a number or a date of a"
+                " sheet would not be"
+            )
+            % {"cells": written.as_text}
             if written.as_text
-            else "none that should be numbers or dates"
+            else _("none that should be numbers or dates")
         ),
     }
+
+
+def _sums(table: Table, written: Written) -> Iterator[tuple[str, Decimal]]:
+    """The sums of its columns by their headings."""
+    for column in table.columns:
+        if column.name in written.sums:
+            yield column.heading, written.sums[column.name]
+
+
+def _language_of(table: Table) -> AbstractContextManager[object]:
+    """Programs read a table in English, whatever language their answers have."""
+    return nullcontext() if table.is_in_words else override("en")
