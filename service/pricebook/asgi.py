@@ -32,9 +32,19 @@ def longest_body(path: str) -> int:
     return settings.LONGEST_BULK if bulk else settings.LONGEST_BODY
 
 
-def refusal(status: int, code: str, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of a refusal that Django never sees."""
-    response: Any = plain_error(status, code, detail)
+def refusal(
+    status: int, code: str, detail: str, scope: dict[str, Any]
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the body of a refusal that Django never sees: a problem, or a page."""
+    from desk.errors import refused_body  # once the apps are there
+
+    response: Any
+    if scope["path"].startswith("/api/"):
+        response = plain_error(status, code, detail)
+    else:
+        given = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        accepts, cookie = given.get(b"accept-language", ""), given.get(b"cookie", "")
+        response = refused_body(code, status, accepts, cookie)
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     return headers, response.content
 

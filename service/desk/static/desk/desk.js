@@ -14,6 +14,11 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// The focus begins at what a page has to say first: all that is wrong with a form, else what was
+// done. A page that was opened by a link to a part of it begins there.
+const first = document.querySelector("form [data-first]") ?? document.querySelector("[data-first]");
+if (first && !location.hash) first.focus();
+
 // On a narrow screen the menu begins closed; a wide one, as that of a tablet that is turned, has no
 // button to open it.
 const menu = document.querySelector("nav.menu details");
