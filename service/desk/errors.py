@@ -61,8 +61,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
         page = plain(
             503,
             _("Pricebook can't be reached just now"),
-            _("The database does not answer: it is being maintained, or started again. What you"
-              " sent last may not have been done: look before you repeat it."),
+            _("The database does not answer: it is being maintained, or started again. Your last"
+              " step may not have been done: look before you repeat it."),
             before,
             again,
         )  # fmt: skip
@@ -94,12 +94,12 @@ def refused_body(code: str, status: int, accepts: str, cookie: str) -> HttpRespo
     """
     with language_of(accepts, cookie):
         says = {
-            "body_too_long": _("What you sent is too large, so it was not read. Send less: a file"
+            "body_too_long": _("It is too large, so it was not read. Send less: a file"
                                " can be split."),
-            "body_too_slow": _("What you sent did not come to its end in time. Send it again."),
+            "body_too_slow": _("It did not come to its end in time. Send it again."),
             "too_many_bodies": _("Too much is being sent at once. Try again in a minute."),
         }  # fmt: skip
-        broken = _("What you sent broke off on its way. Send it again.")
+        broken = _("It broke off on its way. Send it again.")
         return plain(status, _("Nothing was done"), says.get(code, broken))
 
 
