@@ -148,7 +148,7 @@ def hold_if_held(change: PriceChange) -> None:
 
 # How verbs stand in a sentence. English has them as they are called.
 VERBS = {
-    "preview": gettext_noop("preview"),
+    "preview": gettext_noop("preview again"),
     "approve": gettext_noop("approve"),
     "reject": gettext_noop("reject"),
     "pause": gettext_noop("pause"),
