@@ -627,7 +627,7 @@ class TestEveryPage:
         assert not violations
 
     def violations(self, visit: Visit, path: str) -> list[str]:
-        """What axe finds, moderate and worse, that is not Unfold's; and where a page is too wide."""
+        """What axe finds, moderate and worse, that is not Unfold's; and pages that are too wide."""
         page = visit.open(path)
         page.evaluate(AXE)
         found = []

@@ -15,9 +15,19 @@ document.addEventListener("keydown", (event) => {
 });
 
 // The focus begins at what a page has to say first: all that is wrong with a form, else what was
-// done. A page that was opened by a link to a part of it begins there.
+// done.
 const first = document.querySelector("form [data-first]") ?? document.querySelector("[data-first]");
-if (first && !location.hash) first.focus();
+first?.focus();
+
+// Escape closes what is open around the focus, if its button can be seen to open it again.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.defaultPrevented) return;
+  const opened = document.activeElement?.closest("details[open]");
+  const button = opened?.querySelector("summary");
+  if (!button?.offsetParent) return;
+  opened.open = false;
+  button.focus();
+});
 
 // On a narrow screen the menu begins closed; a wide one, as that of a tablet that is turned, has no
 // button to open it.

@@ -8,10 +8,10 @@
 const REFRESH_MS = 1000;
 const CONTROLS = "a, button, summary, input, select";
 
-const said = document.createElement("div");
-said.className = "announced";
-said.setAttribute("aria-live", "polite");
-document.body.append(said);
+const announcer = document.createElement("div");
+announcer.className = "announced";
+announcer.setAttribute("aria-live", "polite");
+document.body.append(announcer);
 
 const textOf = (element) => element.textContent.trim().replace(/\s+/g, " ");
 
@@ -21,7 +21,7 @@ const statesOf = (part) =>
 
 function announce(before, after) {
   const news = [...after].filter(([name, state]) => before.get(name) !== state);
-  if (news.length) said.textContent = news.map((each) => each.filter(Boolean).join(": ")).join(". ");
+  if (news.length) announcer.textContent = news.map((each) => each.filter(Boolean).join(": ")).join(". ");
 }
 
 // The focus stays at the control that it was at, else at the content: not at the page's beginning.
