@@ -192,7 +192,7 @@ def test_each_verb_is_reached_and_told_apart_without_a_mouse_or_colours(visit: A
     for path, verbs in VERBS.items():
         page = ann.open("/desk/" + path.format(**book))
         page.get_by_role("main").focus()
-        reached = {}
+        reached: dict[str, str] = {}
         for _each in range(40):
             page.keyboard.press("Tab")
             text, outline = page.evaluate(FOCUS)
