@@ -12,7 +12,6 @@ from pricebook.kit.error_response import plain_error
 from pricebook.wsgi import application as wsgi
 from services import book_currency
 
-
 # The page of a body that was refused, by its path, as urls.py names the pages of errors.
 PAGE = "desk.errors.refused_body"
 
