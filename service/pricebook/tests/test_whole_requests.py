@@ -91,7 +91,7 @@ class TestChunkedBody:
         assert (response.status, answer["code"]) == (413, "body_too_long")
 
     def test_of_a_person_has_it_too_and_a_page_says_so(self, web):
-        headers = {"Content-Length": "9000001", "Cookie": "django_language=ru"}
+        headers = {"Content-Length": "99999999", "Cookie": "django_language=ru"}
         response = web.ask("POST", "/desk/changes/brake/", headers=headers)
         page = response.read().decode()
         assert response.status == 413
