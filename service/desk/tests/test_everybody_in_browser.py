@@ -154,16 +154,22 @@ def test_a_change_that_runs_is_announced_once_for_each_state(visit: Any, monkeyp
     clone = page.get_by_role("link", name="Plan one like it")
     clone.focus()
     start_due()
+    home = visit().log_in("bob").open("/")
+    home.evaluate(SAID)
     done, before = page.get_by_text("of 60 rows done"), "0 of 60 rows done"
     for _each in range(2):
         chunks.take_chunk("price", set())
         expect(done).not_to_have_text(before)
         before = done.inner_text()
+        expect(home.get_by_text(before.partition(" ·")[0])).to_be_visible()
     expect(clone).to_be_focused()
     page.get_by_role("link", name="Pause").focus()
     reprice()
     expect(page.get_by_role("main")).to_be_focused()
     assert page.evaluate("heard") == ["Applying", "Applied"]
+    none = "Nothing is being repriced: every change whose time has come has been applied."
+    expect(home.get_by_text(none).first).to_be_visible()
+    assert home.evaluate("heard") == [none]
 
 
 STYLE = """(selector) => {
