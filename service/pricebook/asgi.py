@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.error_response import plain_error
 from pricebook.wsgi import application as wsgi
 from services import book_currency
+
+# The page of a body that was refused, by its path, as urls.py names the pages of errors.
+PAGE = "desk.errors.refused_body"
 
 
 def behind_front(application: Callable[..., Iterable[bytes]]) -> Front:
@@ -32,9 +36,17 @@ def longest_body(path: str) -> int:
     return settings.LONGEST_BULK if bulk else settings.LONGEST_BODY
 
 
-def refusal(status: int, code: str, detail: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of a refusal that Django never sees."""
-    response: Any = plain_error(status, code, detail)
+def refusal(
+    status: int, code: str, detail: str, scope: dict[str, Any]
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers and the body of a refusal that Django never sees: a problem, or a page."""
+    response: Any
+    if scope["path"].startswith("/api/"):
+        response = plain_error(status, code, detail)
+    else:
+        given = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        accepts, cookie = given.get(b"accept-language", ""), given.get(b"cookie", "")
+        response = import_string(PAGE)(code, status, accepts, cookie)
     headers = [(name.lower().encode(), value.encode()) for name, value in response.items()]
     return headers, response.content
 

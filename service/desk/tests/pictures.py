@@ -8,6 +8,7 @@ Its ids are found as a person finds them, by links, so that any demo will do.
 """
 
 import io
+import re
 import shutil
 import sys
 from datetime import date, timedelta
@@ -17,7 +18,13 @@ from typing import Literal, NamedTuple
 from PIL import Image
 from playwright.sync_api import FilePayload, Page, sync_playwright
 
-PICTURES = Path(__file__).resolve().parents[3] / "docs" / "images" / "desk"
+ROOT = Path(__file__).resolve().parents[3]
+PICTURES = ROOT / "docs" / "images" / "desk"
+SHOWN = re.compile(r"images/desk/([a-z-]+)\.png\)")
+# Texts that are ours, and no data.
+WORDS = (
+    "main :is(h2, dt, label, button, summary, caption), main :not(figure) > .wide > table thead th"
+)
 MOST = 150_000  # bytes of one
 COLOURS = 64
 MONTH = (date.today().replace(day=1) - timedelta(days=1)).replace(day=1)
@@ -55,8 +62,16 @@ WAYS = {
 }
 
 
-def taken(page: Page, name: str) -> None:
+def taken(page: Page, name: str, way: Way) -> None:
+    """Take a picture. Its page says that it is in the language of the way, and its text is."""
     page.wait_for_timeout(300)  # for charts and live parts
+    language = way.locale[:2]
+    if page.locator("html").get_attribute("lang") != language:
+        raise SystemExit(f"{page.url} is not in the language {language}")
+    for words in page.locator(WORDS).all_inner_texts():
+        is_russian = re.search("[а-яё]", words.lower()) is not None
+        if re.search("[^\\W\\d_]", words) and is_russian != (language == "ru"):
+            raise SystemExit(f"“{words}” of {page.url} is not in the language {language}")
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path = PICTURES / f"{name}.png"
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -84,8 +99,17 @@ def went(page: Page, address: str, name: str) -> None:
         page.locator("#job:not([data-live])").wait_for()
 
 
+def pictures_named() -> set[str]:
+    """The names of all pictures of the desk that README and docs show."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    return {name for text in texts for name in SHOWN.findall(text.read_text())}
+
+
 def main(address: str, user: str, password: str) -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
+    named = pictures_named()
+    if strange := named - {f"{name}{suffix}" for suffix in WAYS for name in PAGES}:
+        raise SystemExit(f"no page is known for {', '.join(sorted(strange))}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
@@ -101,9 +125,10 @@ def main(address: str, user: str, password: str) -> None:
             page.locator("[name=password]").fill(password)
             page.keyboard.press("Enter")
             page.wait_for_url(f"{address}/")
-            for name in PAGES if not suffix else ("home", "client"):
-                went(page, address, name)
-                taken(page, f"{name}{suffix}")
+            for name in PAGES:
+                if f"{name}{suffix}" in named:
+                    went(page, address, name)
+                    taken(page, f"{name}{suffix}", way)
         browser.close()
 
 

@@ -11,11 +11,9 @@ from django.utils.translation import gettext
 from playwright.sync_api import Page, expect
 
 from desk.tests.looking import (
-    FOUND,
     NARROW,
     NOT_PAGES,
     PAGES,
-    SPREAD,
     WIDE,
     a_book_with_all,
     addresses,
@@ -28,7 +26,7 @@ from price_changes.planning import definition
 from price_changes.running.lifecycle import preview
 from pricebook.kit.access import author
 from pricebook.kit.scopes import APPROVE, PLAN, READ_SCOPES, SET_PRICE_STATE, permissions_of
-from pricebook.tests.test_browser import AXE, Visit, browser_type_launch_args, visit
+from pricebook.tests.test_browser import Visit, browser_type_launch_args, visit
 from services.models import Subscription
 from services.repricing import reprice
 
@@ -222,28 +220,6 @@ def test_the_keyboard_alone_a_turned_screen_no_motion_and_paper(visit: Any) -> N
     ground = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(ground) == "rgb(255, 255, 255)"
     expect(menu).to_be_hidden()
-
-
-@pytest.mark.matrix
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("language", ["en-US", "ru-RU"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_in_all_widths(visit: Any, language: str, scheme: str) -> None:
-    """Also at 200 %, which gives a page half of the CSS pixels, each twice as large."""
-    book = a_book_with_all()
-    ann = visit(locale=language, color_scheme=scheme).log_in("ann")
-    large = visit(locale=language, color_scheme=scheme, device_scale_factor=2).log_in("bob")
-    found = []
-    for _name, path in addresses(book):
-        sizes = [(ann, width) for width in (NARROW, WIDE, 2560)] + [(large, WIDE // 2)]
-        for person in (ann, large):
-            person.open(path).evaluate(AXE)
-        for person, width in sizes:
-            person.page.set_viewport_size({"width": width, "height": TALL})
-            found += [f"{path} at {width}: {each}" for each in person.page.evaluate(FOUND)]
-            if person.page.evaluate(SPREAD) > 0:
-                found.append(f"{path} at {width}: scrolls aside")
-    assert found == []
 
 
 @pytest.mark.django_db(transaction=False)

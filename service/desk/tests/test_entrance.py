@@ -74,9 +74,14 @@ def test_a_form_sent_after_the_log_in_has_ended_does_nothing(settings, anna):
 def test_a_form_of_an_earlier_log_in_is_out_of_date(anna):
     browser = Browser(enforce_csrf_checks=True, headers=RUSSIAN)
     browser.force_login(anna)
-    page = browser.post("/desk/log-out/", {"csrfmiddlewaretoken": "of another log-in"})
+    page = browser.post(
+        "/desk/log-out/",
+        {"csrfmiddlewaretoken": "of another log-in"},
+        headers={"Referer": "http://testserver/desk/clients/"},
+    )
     assert page.status_code == 403
     assert "Эта форма устарела" in page.content.decode()
+    assert 'href="/desk/clients/">Назад к форме' in page.content.decode()
     assert browser.get("/").context["user"] == anna
 
 

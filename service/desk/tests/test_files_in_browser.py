@@ -55,7 +55,7 @@ def test_forty_subscriptions_with_two_mistakes(visit: Any) -> None:
     assert not Subscription.objects.exists()
     page.get_by_role("button", name="Write 40 lines").dblclick()
     worked(page)
-    expect(page.get_by_role("status")).to_contain_text("written")
+    expect(page.locator("#job")).to_contain_text("written")
     assert Subscription.objects.count() == 40
     assert Job.objects.filter(dry_run=False).count() == 1
 

@@ -26,7 +26,7 @@ def test_a_subscription_from_its_first_day_to_its_end(visit):  # noqa: F811
     page.get_by_label("Plan", exact=True).select_option(label="full 0 %")
     page.get_by_label("Negotiated price").fill("15,50")
     page.get_by_role("button", name="Show what it changes").click()
-    expect(page.get_by_text("Say why it has a price of its own.")).to_be_visible()
+    expect(page.get_by_text("Say why it has a price of its own.", exact=True)).to_be_visible()
     page.get_by_label("Reason").fill("deal")
     page.get_by_role("button", name="Show what it changes").click()
     expect(page.get_by_role("definition").last).to_contain_text("18.00 USD → 33.50 USD")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import psycopg
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from price_changes.errors import ChangeError
 from price_changes.kinds import is_of_catalogue
@@ -145,13 +146,32 @@ def hold_if_held(change: PriceChange) -> None:
         starting.start(change)
 
 
+# How verbs stand in a sentence. English has them as they are called.
+VERBS = {
+    "preview": gettext_noop("preview again"),
+    "approve": gettext_noop("approve"),
+    "reject": gettext_noop("reject"),
+    "pause": gettext_noop("pause"),
+    "resume": gettext_noop("resume"),
+    "cancel": gettext_noop("cancel"),
+    "revert": gettext_noop("revert"),
+    "accept": gettext_noop("accept"),
+    "keep_instant": gettext_noop("keep_instant"),
+}
+
+
 def wrong_state(change: PriceChange, verb: str) -> ChangeError:
     states = [state.value for state in ALLOWED[verb]]
     may_be = _(" or ").join(map(_word, states))
     return ChangeError(
         "wrong_state",
         _("Price change %(pk)s is %(status)s; to %(verb)s, it has to be %(states)s.")
-        % {"pk": change.pk, "status": _word(change.status), "verb": verb, "states": may_be},
+        % {
+            "pk": change.pk,
+            "status": _word(change.status),
+            "verb": _(VERBS[verb]),
+            "states": may_be,
+        },
         409,
         state=change.status,
         allowed=states,

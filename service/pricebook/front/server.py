@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Header = tuple[bytes, bytes]
-Refuse = Callable[[int, str, str], tuple[list[Header], bytes]]
+Refuse = Callable[[int, str, str, Scope], tuple[list[Header], bytes]]
 
 AT_A_TIME = 64 * 1024  # bytes of a stream that one visit to a thread fetches
 
@@ -73,7 +73,7 @@ class Front:
             answer = Answer(self.application, environ_of(scope, body, length))
             await self._answer(answer, receive, send)
         except BodyError as error:
-            headers, text = self.refuse(error.status, error.code, str(error))
+            headers, text = self.refuse(error.status, error.code, str(error), scope)
             headers = [*headers, (b"connection", b"close")]
             await _send(send, error.status, headers, text)
         finally:

@@ -59,10 +59,10 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif timed_out(error) and context["request"].method in SAFE:
         logger.warning("%s took too long to read.", context["request"].path)
         error = ReadTimedOut()
-    elif getattr(error.__cause__, "sqlstate", None) in GAVE_WAY:
+    elif gave_way(error):
         logger.warning("%s gave way to others: %s", context["request"].path, error.__cause__)
         error = CrossedWrites()
-    elif isinstance(error, OperationalError | InterfaceError):
+    elif database_is_away(error):
         logger.error("The database does not answer.", exc_info=error)
         error = DatabaseUnavailable()
 
@@ -75,6 +75,16 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
             **getattr(error, "about", {}),
         }
     return response
+
+
+def gave_way(error: BaseException | None) -> bool:
+    """Whether PostgreSQL ended a statement so that others could go on."""
+    return getattr(getattr(error, "__cause__", None), "sqlstate", None) in GAVE_WAY
+
+
+def database_is_away(error: BaseException | None) -> bool:
+    """Whether the database does not answer. (Ask `gave_way` and `timed_out` first.)"""
+    return isinstance(error, OperationalError | InterfaceError)
 
 
 def plain_error(

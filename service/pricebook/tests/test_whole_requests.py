@@ -90,6 +90,15 @@ class TestChunkedBody:
         response, answer = chunked(web, URL, b" " * 1_000_001, size=4096)
         assert (response.status, answer["code"]) == (413, "body_too_long")
 
+    def test_of_a_person_has_it_too_and_a_page_says_so(self, web):
+        headers = {"Content-Length": "99999999", "Cookie": "django_language=ru"}
+        response = web.ask("POST", "/desk/changes/brake/", headers=headers)
+        page = response.read().decode()
+        assert response.status == 413
+        assert response.getheader("Content-Type") == "text/html; charset=utf-8"
+        assert "Это слишком много" in page
+        assert 'href="/">На главную' in page
+
     def test_may_not_come_in_crumbs(self, web):
         """Each chunk costs the server as much as a large one."""
         response, answer = chunked(web, URL, b" " * 20_001, size=1)

@@ -216,6 +216,15 @@ class TestDatabaseThatIsAway:
         assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
         assert response.headers["Retry-After"] == "5"
 
+    def test_is_a_page_that_leads_back_to_where_it_was(self):
+        asked = Browser(headers={"Accept-Language": "ru"}, raise_request_exception=False)
+        asked.cookies["sessionid"] = "of-a-person"
+        page = asked.get("/desk/clients/?company_name=x")
+        assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+        said = page.content.decode()
+        assert "Pricebook сейчас недоступен" in said
+        assert 'href="/desk/clients/?company_name=x">Повторить' in said
+
     def test_is_not_healthy_until_it_is_back(self):
         assert Browser().get("/healthz").status_code == 503
         connection.close()

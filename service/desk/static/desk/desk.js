@@ -14,6 +14,21 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// The focus begins at what a page has to say first: all that is wrong with a form, else what was
+// done.
+const first = document.querySelector("form [data-first]") ?? document.querySelector("[data-first]");
+first?.focus();
+
+// Escape closes what is open around the focus, if its button can be seen to open it again.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.defaultPrevented) return;
+  const opened = document.activeElement?.closest("details[open]");
+  const button = opened?.querySelector("summary");
+  if (!button?.offsetParent) return;
+  opened.open = false;
+  button.focus();
+});
+
 // On a narrow screen the menu begins closed; a wide one, as that of a tablet that is turned, has no
 // button to open it.
 const menu = document.querySelector("nav.menu details");
