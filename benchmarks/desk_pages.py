@@ -2,7 +2,7 @@
 
 Each page is asked for as a whole request, by a session: the desk's and, where the admin has a page
 that answers the same question, that one, by turns; and the API's page of 100, by a key, in the same
-run. The admin may refuse one (400) that takes it too long in a large book.
+run. In a large book the admin refuses (400) a search that more names fit than it compares.
 
 CPU is this process and its PostgreSQL session together. `PAGES` has a name, the desk's path
 and the admin's for each page; a path may name a record of the book by `{client}`, `{large}` (a
