@@ -26,7 +26,8 @@ SELECT %s::integer AS place, {group}_id AS id,
  GROUP BY {group}_id
 HAVING sum(followers + others) <> 0
 """
-# One for all instants: a branch for each would take thirteen times as long to plan as to run.
+# Statements for many instants name each by columns: with a branch for each instant, PostgreSQL took
+# ten times as long to plan as to run.
 NEAREST_OF = f"""
 SELECT place, today, at, subscriptions,
        coalesce(facts, (SELECT count(*) FROM (
@@ -36,6 +37,19 @@ SELECT place, today, at, subscriptions,
  CROSS JOIN LATERAL ({NEAREST.replace("%s", "asked.instant")}) nearest
  ORDER BY place
 """  # noqa: S608 - constants
+# Those whose sums are found in the same way. `at`: a statement of AT, of columns of `asked`.
+OF_EACH = """
+SELECT told.*
+  FROM unnest(%s::integer[], %s::timestamptz[], %s::timestamptz[]) asked (place, instant, since)
+ CROSS JOIN LATERAL ({at}) told
+"""
+INSTANT, SINCE = datetime(2, 1, 1, tzinfo=UTC), datetime(3, 1, 1, tzinfo=UTC)
+BY_COLUMN = {
+    0: "asked.place",
+    INSTANT: "asked.instant",
+    SINCE: "asked.since",
+    points.NEVER: f"'{points.NEVER}'",
+}
 
 
 def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | None]:
@@ -48,16 +62,13 @@ def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | Non
     assert by in GROUPS
     near = _nearest(instants)
     found: list[dict[int, Total] | None] = [{} if each else None for each in near]
-    statements = [
-        statement(place, instants[place], point, by)
-        for place, point in enumerate(near)
-        if point is not None
+    near_enough = [
+        (place, instants[place], point) for place, point in enumerate(near) if point is not None
     ]
-    if not statements:
+    if not near_enough:
         return found
     with prepared_cursor() as cursor:
-        sql = " UNION ALL ".join(f"({each})" for each, _ in statements)
-        cursor.execute(sql, [param for _, params in statements for param in params])
+        cursor.execute(*statement_of(near_enough, by))
         for place, id, amount, subscriptions in cursor.fetchall():
             totals = found[place]
             assert totals is not None
@@ -85,6 +96,27 @@ def nearest_of(instants: Sequence[datetime]) -> SQL:
     Without a point, the facts are those since the beginning. A row for each instant, in order.
     """
     return NEAREST_OF, (list(instants),)
+
+
+def statement_of(asked: Sequence[tuple[int, datetime, Nearest]], by: str) -> SQL:
+    """(place, id, amount, subscriptions) of instants, each with its place and the `Nearest` sums.
+
+    Its text depends on the ways alone by which they are found, of which there are four.
+    """
+    ways: dict[Nearest, list[tuple[int, datetime, datetime]]] = {}
+    for place, instant, point in asked:
+        since = instant if point.at is None else point.at
+        way = point if point.at in (None, BEFORE_ALL) else Nearest(SINCE)
+        ways.setdefault(Nearest(INSTANT) if point.at == instant else way, []).append(
+            (place, instant, since)
+        )
+    sql = []
+    for way in ways:
+        at, params = statement(0, INSTANT, way, by)
+        sql.append(OF_EACH.format(at=at % tuple(map(BY_COLUMN.__getitem__, params))))
+    return " UNION ALL ".join(sql), tuple(
+        list(column) for rows in ways.values() for column in zip(*rows, strict=True)
+    )
 
 
 def statement(place: int, instant: datetime, point: Nearest, by: str) -> SQL:
