@@ -67,6 +67,8 @@ PAGES: list[tuple[str, str, str | None]] = [
     ("its approval", "/desk/changes/{planned}/approve/", CHANGES + "/{planned}/approve/"),
     ("as of then", "/desk/then/?at={past}", None),
     ("as of a year ahead", "/desk/then/?at={future}", None),
+    ("bridge", "/desk/then/bridge/?from={past}", None),
+    ("bridge by client", "/desk/then/bridge/?from={past}&by=client", None),
     ("files", "/desk/files/", f"{ADMIN}/job/"),
 ]
 SIDES = DESK, IN_ADMIN = "desk", "admin"
@@ -75,17 +77,21 @@ LARGE = 2_000
 
 def main(arguments: list[str]) -> None:
     parser = results.options(__doc__, rows=[29_202, 1_000_000], quick=[10_000], rounds=5)
+    parser.add_argument("--only", action="append", metavar="PAGE", help="these pages alone")
     chosen = results.parse(parser, arguments)
+    pages = [page for page in PAGES if not chosen.only or page[0] in (API, *chosen.only)]
     under = results.conditions(chosen)
     figures = []
     for rows in chosen.rows:
         with scratch_book("desk_pages", rows):
-            figures += measure(rows, chosen.rounds)
+            figures += measure(rows, chosen.rounds, pages)
     results.table("Pages of the desk, and those of the admin that answer the same", figures)
     results.save("desk_pages", chosen, under, figures)
 
 
-def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    rows: int, rounds: int, pages: list[tuple[str, str, str | None]]
+) -> list[dict[str, Any]]:
     settings.ALLOWED_HOSTS = ["*"]
     one_session()
     records = _records()
@@ -112,7 +118,7 @@ def measure(rows: int, rounds: int) -> list[dict[str, Any]]:
 
     paths = {
         (name, side): path.format(**records)
-        for name, *both in PAGES
+        for name, *both in pages
         for side, path in zip(SIDES, both, strict=True)
         if path is not None
     }
