@@ -13,21 +13,8 @@ from services.sql import SQL
 
 GROUPS = ("service", "plan")
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-# For each id of the group, what its subscriptions paid at an instant, and how many paid.
-AT = """
-SELECT %s::integer AS place, {group}_id AS id,
-       sum(followers * price_rule(full_price, discount_percent) + amount) AS amount,
-       sum(followers + others)::bigint AS subscriptions
-  FROM ({pairs}) pair
-  JOIN (SELECT id, list_price_at(id, %s) AS full_price
-          FROM services_service OFFSET 0) service ON service.id = service_id
-  JOIN (SELECT id, discount_at(id, %s) AS discount_percent
-          FROM services_plan OFFSET 0) plan ON plan.id = plan_id
- GROUP BY {group}_id
-HAVING sum(followers + others) <> 0
-"""
-# Statements for many instants name each by columns: with a branch for each instant, PostgreSQL took
-# ten times as long to plan as to run.
+# Statements for many instants name each by columns. With a branch for each, PostgreSQL took longer
+# to plan them than to run them.
 NEAREST_OF = f"""
 SELECT place, today, at, subscriptions,
        coalesce(facts, (SELECT count(*) FROM (
@@ -37,15 +24,25 @@ SELECT place, today, at, subscriptions,
  CROSS JOIN LATERAL ({NEAREST.replace("%s", "asked.instant")}) nearest
  ORDER BY place
 """  # noqa: S608 - constants
-# Those whose sums are found in the same way. `at`: a statement of AT, of columns of `asked`.
-OF_EACH = """
-SELECT told.*
+# For each id of the group, what its subscriptions paid at an instant, and how many paid: of those
+# instants whose sums are found in the same way, by the same statement of `pairs`.
+AT = """
+SELECT place, told.*
   FROM unnest(%s::integer[], %s::timestamptz[], %s::timestamptz[]) asked (place, instant, since)
- CROSS JOIN LATERAL ({at}) told
+ CROSS JOIN LATERAL (
+       SELECT {group}_id AS id,
+              sum(followers * price_rule(full_price, discount_percent) + amount) AS amount,
+              sum(followers + others)::bigint AS subscriptions
+         FROM ({pairs}) pair
+         JOIN (SELECT id, list_price_at(id, asked.instant) AS full_price
+                 FROM services_service OFFSET 0) service ON service.id = service_id
+         JOIN (SELECT id, discount_at(id, asked.instant) AS discount_percent
+                 FROM services_plan OFFSET 0) plan ON plan.id = plan_id
+        GROUP BY {group}_id
+       HAVING sum(followers + others) <> 0) told
 """
 INSTANT, SINCE = datetime(2, 1, 1, tzinfo=UTC), datetime(3, 1, 1, tzinfo=UTC)
 BY_COLUMN = {
-    0: "asked.place",
     INSTANT: "asked.instant",
     SINCE: "asked.since",
     points.NEVER: f"'{points.NEVER}'",
@@ -112,16 +109,12 @@ def statement_of(asked: Sequence[tuple[int, datetime, Nearest]], by: str) -> SQL
         )
     sql = []
     for way in ways:
-        at, params = statement(0, INSTANT, way, by)
-        sql.append(OF_EACH.format(at=at % tuple(map(BY_COLUMN.__getitem__, params))))
+        pairs, params = _pairs(INSTANT, way)
+        pairs %= tuple(map(BY_COLUMN.__getitem__, params))
+        sql.append(AT.format(group=by, pairs=pairs))
     return " UNION ALL ".join(sql), tuple(
         list(column) for rows in ways.values() for column in zip(*rows, strict=True)
     )
-
-
-def statement(place: int, instant: datetime, point: Nearest, by: str) -> SQL:
-    pairs, params = _pairs(instant, point)
-    return AT.format(group=by, pairs=pairs), (place, *params, instant, instant)
 
 
 def _pairs(instant: datetime, point: Nearest) -> SQL:
