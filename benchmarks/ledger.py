@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    write = results.interleaved(
+    write: dict[str, list[float]] = results.interleaved(
         {
             "one UPDATE, no entries": lambda: update(kept=True),
             "one UPDATE": update,

@@ -16,6 +16,7 @@ from django.db import connection
 from benchmarks import stopwatch
 
 Name = TypeVar("Name")
+Figure = TypeVar("Figure")
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -111,9 +112,11 @@ def ratio_to(control: Sequence[float], variant: Sequence[float]) -> float:
     return statistics.median(v / c for c, v in zip(control, variant, strict=True))
 
 
-def interleaved(variants: dict[Name, Callable[[], float]], rounds: int) -> dict[Name, list[float]]:
+def interleaved(
+    variants: dict[Name, Callable[[], Figure]], rounds: int
+) -> dict[Name, list[Figure]]:
     """Run every variant once a round, every other round in reverse; return what they returned."""
-    measured: dict[Name, list[float]] = {name: [] for name in variants}
+    measured: dict[Name, list[Figure]] = {name: [] for name in variants}
     for number in range(rounds):
         for name in list(variants)[:: -1 if number % 2 else 1]:
             measured[name].append(variants[name]())

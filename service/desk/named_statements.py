@@ -22,7 +22,7 @@ def named_statements() -> list[NamedStatement]:
     nearest, of_nearest = course.nearest_of([at])
 
     def statement(point: Nearest) -> tuple[str, list[Any]]:
-        sql, params = course.statement(0, at, point, "service")
+        sql, params = course.statement_of([(0, at, point)], "service")
         return sql, list(params)
 
     ahead = {"now": at, "until": at, "zone": settings.TIME_ZONE, "limit": coming.SHOWN}

@@ -1,4 +1,6 @@
-"""A whole number that an address or a form gives."""
+"""Whole numbers that an address or a form gives, and differences in per cent."""
+
+from decimal import Decimal
 
 from services.parsing import MAX_BIGINT
 
@@ -11,3 +13,8 @@ def whole_number(text: str) -> int | None:
         return None
     number = int(text)
     return number if number <= MAX_BIGINT else None
+
+
+def in_percent(before: Decimal, after: Decimal) -> Decimal | None:
+    """The difference in per cent of what was; None from nothing."""
+    return (after - before) * 100 / before if before else None

@@ -11,6 +11,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 
 from desk.charts import Chart, Number, chart
+from desk.numbers import in_percent
 from price_changes.admin.figures import Outcome, Preview
 from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
@@ -114,11 +115,6 @@ def edges(bucket: dict[str, Any], unit: str = "") -> str:
     if high is None:
         return _("%(low)s and more") % {"low": low}
     return _("%(low)s to %(high)s") % {"low": low, "high": high}
-
-
-def in_percent(before: Decimal, after: Decimal) -> Decimal | None:
-    """The difference in per cent of what was; None from nothing."""
-    return (after - before) * 100 / before if before else None
 
 
 def with_percent(group: dict[str, Any]) -> dict[str, Any]:

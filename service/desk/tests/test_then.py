@@ -125,6 +125,7 @@ def test_the_bridge_leads_from_one_total_to_the_other_and_to_the_rows(ann, story
     assert len(queries) <= 20
     for figure in ("20.00", "+6.00", "+30.00", "−9.00", "47.00", "Spring", "Acme &lt;&amp;&gt;"):
         assert figure in page
+    assert ">135\u00a0%<" in page  # of the earlier total
     assert len(asked(ann, BRIDGE)) < 150_000
     rows = asked(ann, f"{BRIDGE}rows/", **given, kind="negotiated")
     assert "−9.00" in rows

@@ -11,6 +11,7 @@ from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from desk.numbers import in_percent
 from desk.page import desk_page, show
 from desk.then import steps
 from desk.then.asked import Asked, address, asked_for, not_there, number
@@ -85,6 +86,7 @@ def bridging(request: HttpRequest) -> HttpResponse:
         is_so_far=(since, until) == (this.since, now),
         bridge=found,
         difference=found.total_until.amount - found.total_since.amount,
+        percent=in_percent(found.total_since.amount, found.total_until.amount),
         lines=[
             (line, line.kind and _rows_url(line.kind, line.change_id, ends, asked))
             for line in steps.lines_of(found.steps, changes)

@@ -87,7 +87,7 @@ def moved_by_button(request: HttpRequest, reason: str) -> bool:
         else:
             verbs.release_brake(author(request.user), reason, seen)
     except ChangeError as error:
-        messages.error(request, _("Nothing was done. %(detail)s") % {"detail": error.detail})
+        messages.error(request, _("Nothing was done. %(detail)s") % {"detail": in_words(error.detail)})
         return False
     messages.success(request, _("The brake is on.") if asked == "pull" else _("The brake is off."))
     return True

@@ -7,25 +7,46 @@ from datetime import UTC, datetime
 
 from pricebook.kit.prepared import prepared_cursor
 from services.ledger import points
-from services.ledger.total_then import FROM_TODAY, Nearest, nearest_sql
+from services.ledger.total_then import FROM_TODAY, NEAREST, Nearest
 from services.reading.total import Total
 from services.sql import SQL
 
 GROUPS = ("service", "plan")
 BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
-# For each id of the group, what its subscriptions paid at an instant, and how many paid.
+# Statements for many instants name each by columns. With a branch for each, PostgreSQL took longer
+# to plan them than to run them.
+NEAREST_OF = f"""
+SELECT place, today, at, subscriptions,
+       coalesce(facts, (SELECT count(*) FROM (
+           SELECT FROM facts_between('-infinity', asked.instant) LIMIT {points.LEAST + 1}) fact))
+       AS facts
+  FROM unnest(%s::timestamptz[]) WITH ORDINALITY asked (instant, place)
+ CROSS JOIN LATERAL ({NEAREST.replace("%s", "asked.instant")}) nearest
+ ORDER BY place
+"""  # noqa: S608 - constants
+# For each id of the group, what its subscriptions paid at an instant, and how many paid: of those
+# instants whose sums are found in the same way, by the same statement of `pairs`.
 AT = """
-SELECT %s::integer AS place, {group}_id AS id,
-       sum(followers * price_rule(full_price, discount_percent) + amount) AS amount,
-       sum(followers + others)::bigint AS subscriptions
-  FROM ({pairs}) pair
-  JOIN (SELECT id, list_price_at(id, %s) AS full_price
-          FROM services_service OFFSET 0) service ON service.id = service_id
-  JOIN (SELECT id, discount_at(id, %s) AS discount_percent
-          FROM services_plan OFFSET 0) plan ON plan.id = plan_id
- GROUP BY {group}_id
-HAVING sum(followers + others) <> 0
+SELECT place, told.*
+  FROM unnest(%s::integer[], %s::timestamptz[], %s::timestamptz[]) asked (place, instant, since)
+ CROSS JOIN LATERAL (
+       SELECT {group}_id AS id,
+              sum(followers * price_rule(full_price, discount_percent) + amount) AS amount,
+              sum(followers + others)::bigint AS subscriptions
+         FROM ({pairs}) pair
+         JOIN (SELECT id, list_price_at(id, asked.instant) AS full_price
+                 FROM services_service OFFSET 0) service ON service.id = service_id
+         JOIN (SELECT id, discount_at(id, asked.instant) AS discount_percent
+                 FROM services_plan OFFSET 0) plan ON plan.id = plan_id
+        GROUP BY {group}_id
+       HAVING sum(followers + others) <> 0) told
 """
+INSTANT, SINCE = datetime(2, 1, 1, tzinfo=UTC), datetime(3, 1, 1, tzinfo=UTC)
+BY_COLUMN = {
+    INSTANT: "asked.instant",
+    SINCE: "asked.since",
+    points.NEVER: f"'{points.NEVER}'",
+}
 
 
 def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | None]:
@@ -38,16 +59,13 @@ def course(instants: Sequence[datetime], by: str) -> list[dict[int, Total] | Non
     assert by in GROUPS
     near = _nearest(instants)
     found: list[dict[int, Total] | None] = [{} if each else None for each in near]
-    statements = [
-        statement(place, instants[place], point, by)
-        for place, point in enumerate(near)
-        if point is not None
+    near_enough = [
+        (place, instants[place], point) for place, point in enumerate(near) if point is not None
     ]
-    if not statements:
+    if not near_enough:
         return found
     with prepared_cursor() as cursor:
-        sql = " UNION ALL ".join(f"({each})" for each, _ in statements)
-        cursor.execute(sql, [param for _, params in statements for param in params])
+        cursor.execute(*statement_of(near_enough, by))
         for place, id, amount, subscriptions in cursor.fetchall():
             totals = found[place]
             assert totals is not None
@@ -74,24 +92,29 @@ def nearest_of(instants: Sequence[datetime]) -> SQL:
 
     Without a point, the facts are those since the beginning. A row for each instant, in order.
     """
-    statements = [nearest_sql(instant) for instant in instants]
-    sql = " UNION ALL ".join(
-        f"SELECT {place} AS place, today, at, subscriptions,"  # noqa: S608 - ours
-        " coalesce(facts, (SELECT count(*) FROM (SELECT FROM facts_between('-infinity', %s)"
-        f" LIMIT {points.LEAST + 1}) fact)) AS facts FROM ({each}) nearest"
-        for place, (each, _) in enumerate(statements)
+    return NEAREST_OF, (list(instants),)
+
+
+def statement_of(asked: Sequence[tuple[int, datetime, Nearest]], by: str) -> SQL:
+    """(place, id, amount, subscriptions) of instants, each with its place and the `Nearest` sums.
+
+    Its text depends on the ways alone by which they are found, of which there are four.
+    """
+    ways: dict[Nearest, list[tuple[int, datetime, datetime]]] = {}
+    for place, instant, point in asked:
+        since = instant if point.at is None else point.at
+        way = point if point.at in (None, BEFORE_ALL) else Nearest(SINCE)
+        ways.setdefault(Nearest(INSTANT) if point.at == instant else way, []).append(
+            (place, instant, since)
+        )
+    sql = []
+    for way in ways:
+        pairs, params = _pairs(INSTANT, way)
+        pairs %= tuple(map(BY_COLUMN.__getitem__, params))
+        sql.append(AT.format(group=by, pairs=pairs))
+    return " UNION ALL ".join(sql), tuple(
+        list(column) for rows in ways.values() for column in zip(*rows, strict=True)
     )
-    params = [
-        param
-        for instant, (_, params) in zip(instants, statements, strict=True)
-        for param in (instant, *params)
-    ]
-    return f"{sql} ORDER BY place", tuple(params)
-
-
-def statement(place: int, instant: datetime, point: Nearest, by: str) -> SQL:
-    pairs, params = _pairs(instant, point)
-    return AT.format(group=by, pairs=pairs), (place, *params, instant, instant)
 
 
 def _pairs(instant: datetime, point: Nearest) -> SQL:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -22,12 +22,13 @@ from price_changes.tests.changes import approved, planned
 from services import ledger, repricing
 from services.audit import book_check
 from services.ledger import page, points, total_then
-from services.ledger.course import GROUPS, course
+from services.ledger.course import GROUPS, course, nearest_of, statement_of
 from services.ledger.months import last_months
 from services.ledger.page import statement_as_of
+from services.ledger.paid_by_client import Paid, paid_by_client
 from services.ledger.point_in_time import as_of
 from services.ledger.recorded import all_recorded_until
-from services.ledger.total_then import THERE
+from services.ledger.total_then import THERE, Nearest
 from services.models import Backdated, LedgerEntry, Point, Subscription, book_clock
 from services.reading import total
 from services.reading.filters import BookFilter
@@ -51,12 +52,12 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MICROSECOND = timedelta(microseconds=1)
 
 
-def summed(at: datetime, book_filter: BookFilter = EVERYTHING) -> Total:
+def summed(at: datetime, book_filter: BookFilter = EVERYTHING, there: str = THERE) -> Total:
     """By all rows, without a point."""
     rows, params = as_of(at, book_filter)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT coalesce(sum(price), 0), count(*) FROM ({rows}) entry {THERE}", params
+            f"SELECT coalesce(sum(entry.price), 0), count(*) FROM ({rows}) entry {there}", params
         )
         return Total(*cursor.fetchone())
 
@@ -144,6 +145,21 @@ def test_the_course_is_the_totals_by_service_and_by_plan(past: Past) -> None:
             assert sum(each.subscriptions for each in totals.values()) == summed(at).subscriptions
     assert told[-1] is not None
     assert told[-1].keys() == {past.plan.pk}
+    # Planned once, however many there are.
+    one, all_of_them = instants[:1], [(0, at, Nearest(past.early)) for at in instants]
+    assert nearest_of(instants)[0] == nearest_of(one)[0]
+    assert statement_of(all_of_them, "plan")[0] == statement_of(all_of_them[:1], "plan")[0]
+
+
+def test_the_course_of_a_client_has_the_totals_that_differ(past: Past) -> None:
+    since, upto = past.early, past.clock.now()
+    steps = paid_by_client(past.client.pk, since, upto)
+    of_those_there = "JOIN services_subscription there ON there.id = subscription_id"
+    assert steps[0] == Paid(since, Decimal(0))
+    assert all(one.amount != other.amount for one, other in pairwise(steps))
+    for at in past.instants:
+        told = [step.amount for step in steps if step.at <= at][-1]
+        assert told == summed(at, BookFilter(client=past.client.pk), of_those_there).amount, at
 
 
 def test_the_course_has_a_gap_where_too_much_came_since(
