@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +13,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from desk.coming_back import form_page, page_before
 from desk.menu import menu_of
-from pricebook.kit import error_response
+from pricebook.kit import away, error_response
 
 
 @requires_csrf_token
@@ -37,17 +38,19 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """`handler500`: asks neither the database nor the session."""
+    """`handler500`: asks neither the session nor a database that does not answer."""
     if error_response.is_api(request):
         return error_response.server_error(request)
+    if error := away.told(sys.exc_info()[1]):
+        page = plain(503, _("Pricebook can't answer now"), str(error.detail))
+        page["Retry-After"] = str(error.wait)
+        return page
     return plain(500, _("Something went wrong"))
 
 
-def plain(status: int, title: str) -> HttpResponse:
-    return HttpResponse(
-        render_to_string("desk/plain_error.html", {"title": title, "status": status}),
-        status=status,
-    )
+def plain(status: int, title: str, said: str = "") -> HttpResponse:
+    context = {"title": title, "status": status, "said": said}
+    return HttpResponse(render_to_string("desk/plain_error.html", context), status=status)
 
 
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
+from pricebook import surroundings
 from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.error_response import plain_error
@@ -39,5 +40,6 @@ def refusal(status: int, code: str, detail: str) -> tuple[list[tuple[bytes, byte
     return headers, response.content
 
 
+surroundings.log()
 book_currency.end_with_another()
 application = behind_front(wsgi)

@@ -57,6 +57,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield zone_rules(home)
         yield said_by(home, "approval_limits")
         yield said_by(home, "logins")
+        yield said_by(home, "surroundings")
         yield brake(home)
         yield webhooks(home)
         yield letters(environment_of(Runner(home)))
