@@ -296,6 +296,7 @@ CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 HOURLY = 60.0 * 60  # seconds
+CELERY_RESULT_EXPIRES = None  # there are none; otherwise beat would have a task for it
 CELERY_BEAT_SCHEDULER = "pricebook.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     # The sweep finds work that a lost message, a dead broker or an edit in SQL has left. It is one

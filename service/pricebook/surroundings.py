@@ -18,7 +18,7 @@ def wrong() -> list[str]:
     """What is not as it should be, each with its fix. Two queries."""
     found = session_limits.missing()
     if (clock := host_clock.compare()).far > host_clock.FAR:
-        found.append(f"{clock}: let the host take its time from a time server (NTP).")
+        found.append(clock.said)
     broker = settings.CELERY_BROKER_USE_SSL or {}
     unverified = {
         "REDIS_URL": UNVERIFIED in settings.REDIS_URL,

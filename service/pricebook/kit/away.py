@@ -14,6 +14,7 @@ import logging
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from pricebook.database.watched import pulse
 from pricebook.kit.errors import DatabaseReadOnly, DatabaseUnavailable, MigrationsPending
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ def told(error: BaseException | None) -> Told | None:
     """The answer to such an error, which is logged; None for another one."""
     state = getattr(getattr(error, "__cause__", None), "sqlstate", None)
     if isinstance(error, OperationalError | InterfaceError):
-        logger.error("The database does not answer.", exc_info=error)
+        # While it is silent, each request fails in the same way.
+        logger.error("The database does not answer.", exc_info=None if pulse.silent else error)
         return DatabaseUnavailable()
     if not isinstance(error, DatabaseError):
         return None

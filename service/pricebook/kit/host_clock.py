@@ -31,9 +31,13 @@ class HostClock(NamedTuple):
     def far(self) -> int:
         return round(abs(self.ahead))
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
         where = "ahead of" if self.ahead > 0 else "behind"
-        return f"The clock of host {self.host} is {self.far} s {where} the database's"
+        return (
+            f"The clock of host {self.host} is {self.far} s {where} the database's. Fix: let the"
+            " host take its time from a time server (NTP)."
+        )
 
 
 def compare() -> HostClock:
@@ -61,7 +65,7 @@ def compare_now_and_then() -> None:
     found = compare()
     noted = {host: each for host, each in _noted().items() if host != found.host}
     if found.far > FAR:
-        logger.error("%s. Fix: let the host take its time from a time server (NTP).", found)
+        logger.error("%s", found.said)
         noted[found.host] = found.ahead
     elif len(noted) == len(_noted()):  # it was not noted
         return

@@ -1,4 +1,4 @@
-"""A path between a program and a server, that a test may hush, as a firewall or a hung proxy does."""
+"""A path between a program and a server, which a test may hush as a hung proxy does."""
 
 from __future__ import annotations
 
@@ -32,25 +32,33 @@ class PathBetween:
 
     def cut(self) -> None:
         """End all connections, in both directions."""
-        while self.sockets:
+        for each in self.sockets:
             with contextlib.suppress(OSError):
-                self.sockets.pop().shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.listening.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
         self.listening.close()
-        self.cut()
         self.go_on()
+        self.cut()
 
     def _accept(self) -> None:
         while True:
             client, _ = self.listening.accept()
+            self._in_thread(self._carry, client)
+
+    def _carry(self, client: socket.socket) -> None:
+        family = socket.AF_UNIX if isinstance(self.server, str) else socket.AF_INET
+        with client, socket.socket(family) as server:
             self.going_on.wait()
-            family = socket.AF_UNIX if isinstance(self.server, str) else socket.AF_INET
-            server = socket.socket(family)
             server.connect(self.server)
             self.sockets += [client, server]
-            self._in_thread(self._pump, client, server)
-            self._in_thread(self._pump, server, client)
+            back = self._in_thread(self._pump, server, client)
+            try:
+                self._pump(client, server)
+            finally:
+                back.join()
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
         while piece := source.recv(65_536):
@@ -58,12 +66,14 @@ class PathBetween:
             target.sendall(piece)
         target.shutdown(socket.SHUT_WR)
 
-    def _in_thread(self, work: Any, *arguments: Any) -> None:
+    def _in_thread(self, work: Any, *arguments: Any) -> threading.Thread:
         def quietly() -> None:
             with contextlib.suppress(OSError):
                 work(*arguments)
 
-        threading.Thread(target=quietly, daemon=True).start()
+        thread = threading.Thread(target=quietly, daemon=True)
+        thread.start()
+        return thread
 
 
 def to_postgres() -> tuple[str, int] | str:

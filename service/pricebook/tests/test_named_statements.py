@@ -31,6 +31,7 @@ NOT_NAMED = {
     "price_changes.running.brake.ONE_BY_ONE": "takes a lock, and reads no table",
     "price_changes.running.limits.OF_PERSON": "takes a lock, and reads no table",
     "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",
+    "pricebook.management.commands.migrate.HOLDERS": "asks PostgreSQL which sessions there are",
     "pricebook.kit.host_clock.NOW": "asks PostgreSQL's clock, and reads no table",
     "pricebook.kit.session_limits.IN_FORCE": "asks for settings of the session",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
