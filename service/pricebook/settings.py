@@ -246,6 +246,7 @@ CACHES["catalogue"] = CACHES["default"] | {
     | {"serializer": "services.reading.catalogue_cache.RowsSerializer"},
 }
 CACHALOT_CACHE = "catalogue"
+CACHALOT_ADDITIONAL_SUPPORTED_DATABASES = {"pricebook.database"}
 CACHALOT_ONLY_CACHABLE_TABLES = ["services_service", "services_plan"]
 CACHALOT_QUERY_KEYGEN = "services.reading.catalogue_cache.query_key"
 CACHALOT_TIMEOUT = 10 * 60
