@@ -1,4 +1,4 @@
-"""What a process finds around it, and is not as it should be: its log says so, and `doctor`."""
+"""Faults around a process that works all the same: its log says them at its start, and `doctor`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def wrong() -> list[str]:
-    """What is not as it should be, each with its fix. Two queries."""
+    """The faults, each with its fix. Two queries."""
     found = session_limits.missing()
     if (clock := host_clock.compare()).far > host_clock.FAR:
         found.append(clock.said)
