@@ -32,9 +32,15 @@ def be_patient(conf: Any, **kwargs: Any) -> None:
 
 
 @celeryd_init.connect
-def compare_currencies(**kwargs: Any) -> None:
-    from services import book_currency  # Django has to be ready
+def look_around(**kwargs: Any) -> None:
+    from django.conf import settings
 
+    from pricebook import surroundings  # Django has to be ready
+    from pricebook.kit.session_limits import bound_transactions
+    from services import book_currency
+
+    bound_transactions(settings.DATABASES["default"])
+    surroundings.log()
     book_currency.end_with_another()
 
 

@@ -32,8 +32,8 @@ from services.tests.moved_clock import late_snapshot, moved_clock, shared_clock 
 from services.transfer import streaming
 
 # Tests that import the web server's application (live_server, the schema's tests) would limit reads
-# of the whole suite; tests of the limit set it themselves.
-settings.READ_TIMEOUT = 0
+# and transactions of the whole suite; tests of the limits set them themselves.
+settings.READ_TIMEOUT = settings.IDLE_TRANSACTION_TIMEOUT = 0
 # Servers of their own read its hashes too.
 settings.PASSWORD_HASHERS = ["pricebook.tests.passwords.QuickHasher"]
 
@@ -301,8 +301,8 @@ def sweep_until(condition: Callable[[], object], seconds: float = 50.0) -> None:
         if now - swept > 0.5:
             swept = now
             try:
-                app.send_task("services.tasks.set_price", expires=2)
-                app.send_task("services.tasks.set_comment", expires=2)
+                app.send_task("services.tasks.set_price")
+                app.send_task("services.tasks.set_comment")
             except Exception as error:  # the broker may be down for now
                 answers[repr(error)] += 1
             else:

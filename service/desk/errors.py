@@ -13,7 +13,7 @@ from django.views.decorators.csrf import requires_csrf_token
 
 from desk.coming_back import form_page, page_before
 from desk.menu import menu_of
-from pricebook.kit import error_response
+from pricebook.kit import away, error_response
 from pricebook.kit.language import language_of
 
 
@@ -57,15 +57,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
             before,
             again,
         )
-    elif error_response.database_is_away(error):
-        page = plain(
-            503,
-            _("Pricebook can't be reached just now"),
-            _("The database does not answer: it is being maintained, or started again. Your last"
-              " step may not have been done: look before you repeat it."),
-            before,
-            again,
-        )  # fmt: skip
+    elif known := away.told(error):
+        done = _("Your last step may not have been done: look before you repeat it.")
+        says = f"{known.detail} {done}"
+        page = plain(503, _("Pricebook can't answer just now"), says, before, again)
     else:
         return plain(
             500,

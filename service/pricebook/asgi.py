@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from pricebook import surroundings
 from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.error_response import plain_error
@@ -51,5 +52,6 @@ def refusal(
     return headers, response.content
 
 
+surroundings.log()
 book_currency.end_with_another()
 application = behind_front(wsgi)

@@ -9,10 +9,21 @@ from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
-from pricebook.kit import zone_rules
+from pricebook.database.watched import Watched
+from pricebook.kit import session_limits, zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.logs import LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
-from pricebook.variables import env, limit, networks, one_of, percent, seconds, whole_number
+from pricebook.variables import (
+    env,
+    limit,
+    networks,
+    one_of,
+    percent,
+    seconds,
+    server,
+    tls_of_amqp,
+    whole_number,
+)
 
 zone_rules.use_pinned()
 
@@ -167,7 +178,14 @@ else:
         "USER": env.str("DB_USER", "pricebook"),
         "PASSWORD": env.str("DB_PASS", ""),
     }
-database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": True}
+database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
+# What these limit: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
+DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
+DB_SILENCE_TIMEOUT = whole_number("DB_SILENCE_TIMEOUT", 10, 4, 7200)
+IDLE_TRANSACTION_TIMEOUT = seconds("IDLE_TRANSACTION_TIMEOUT", 10)
+database["OPTIONS"] = session_limits.of_client(
+    DB_CONNECT_TIMEOUT, DB_SILENCE_TIMEOUT
+) | database.get("OPTIONS", {})
 # jit=off: PostgreSQL estimates costs from statistics, which a new book lacks, and would compile
 # many queries for far longer than they run. Behind PgBouncer, which takes no options, set it empty.
 # The threshold is the similarity, of 1, that a word must have in the search: a wrong letter in the
@@ -175,14 +193,22 @@ database |= {"ENGINE": "django.db.backends.postgresql", "CONN_HEALTH_CHECKS": Tr
 # default is 0.6.
 startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.33")
 if startup:
-    database.setdefault("OPTIONS", {})["options"] = startup
+    database["OPTIONS"]["options"] = session_limits.of_server(startup, DB_SILENCE_TIMEOUT)
 # See pricebook/kit/prepared.py. An older PgBouncer would hand out a session that does not have
 # them.
 PREPARED_STATEMENTS = env.bool("DB_PREPARED_STATEMENTS", bool(startup))
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.
-database.setdefault("OPTIONS", {})["isolation_level"] = IsolationLevel.READ_COMMITTED
+database["OPTIONS"]["isolation_level"] = IsolationLevel.READ_COMMITTED
 if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each
-    database.setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": 8, "timeout": 5}
+    database["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": 8,
+        "timeout": 5,
+        # It gives an attempt up after these seconds; the next request begins another. Otherwise it
+        # would wait longer and longer, and after an outage go on waiting while the server is back.
+        "reconnect_timeout": 5,
+        "connection_class": Watched,
+    }
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
 DATABASES = {"default": database}
@@ -194,7 +220,7 @@ LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
 
 # --- Cache ------------------------------------------------------------------------------------
 
-REDIS_URL = env.str("REDIS_URL", "redis://localhost:6379/1")
+REDIS_URL = server("REDIS_URL", "redis://localhost:6379/1")
 CACHES = {
     "default": {
         "BACKEND": "pricebook.kit.cache.RedisCache",
@@ -220,6 +246,7 @@ CACHES["catalogue"] = CACHES["default"] | {
     | {"serializer": "services.reading.catalogue_cache.RowsSerializer"},
 }
 CACHALOT_CACHE = "catalogue"
+CACHALOT_ADDITIONAL_SUPPORTED_DATABASES = {"pricebook.database"}
 CACHALOT_ONLY_CACHABLE_TABLES = ["services_service", "services_plan"]
 CACHALOT_QUERY_KEYGEN = "services.reading.catalogue_cache.query_key"
 CACHALOT_TIMEOUT = 10 * 60
@@ -230,7 +257,11 @@ if CACHALOT:
 
 # --- Celery -----------------------------------------------------------------------------------
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "redis://localhost:6379/0")
+CELERY_BROKER_URL, CELERY_BROKER_USE_SSL = tls_of_amqp(
+    server("CELERY_BROKER_URL", "redis://localhost:6379/0")
+)
+if "CELERY_BROKER_URL" in os.environ:
+    os.environ["CELERY_BROKER_URL"] = CELERY_BROKER_URL  # Celery asks there before it asks here
 CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", "pricebook")
 # Events have a queue of their own, and a worker that takes nothing else (docs/operating.md): no
 # repricing waits for a receiver that hangs, nor an event for a repricing.
@@ -265,53 +296,28 @@ CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
+HOURLY = 60.0 * 60  # seconds
+CELERY_RESULT_EXPIRES = None  # there are none; otherwise beat would have a task for it
+CELERY_BEAT_SCHEDULER = "pricebook.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     # The sweep finds work that a lost message, a dead broker or an edit in SQL has left. It is one
-    # query that reads only what is due; a message that nobody takes in time is discarded.
-    "reprice": {"task": "services.tasks.set_price", "schedule": 2.0, "options": {"expires": 2}},
-    "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0, "options": {"expires": 2}},
-    "run jobs": {"task": "services.tasks.run_jobs", "schedule": 2.0, "options": {"expires": 2}},
-    "fold the total": {
-        "task": "services.tasks.fold_total",
-        "schedule": 5.0,
-        "options": {"expires": 5},
-    },
+    # query that reads only what is due. No message has `expires`: a worker whose clock is ahead
+    # would throw all of them away. pricebook/beat.py bounds how many wait.
+    "reprice": {"task": "services.tasks.set_price", "schedule": 2.0},
+    "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0},
+    "run jobs": {"task": "services.tasks.run_jobs", "schedule": 2.0},
+    "fold the total": {"task": "services.tasks.fold_total", "schedule": 5.0},
     "fold starts and ends to come": {
         "task": "services.tasks.fold_total",
         "kwargs": {"all_to_come": True},
-        "schedule": 60.0 * 60,
-        "options": {"expires": 60 * 60},
+        "schedule": HOURLY,
     },
-    "make points": {
-        "task": "services.tasks.make_points",
-        "schedule": 5.0,
-        "options": {"expires": 5},
-    },
-    "tell events": {
-        "task": "events.tasks.tell_events",
-        "schedule": 1.0,
-        "options": {"expires": 1},
-    },
-    "forget old events": {
-        "task": "events.tasks.forget_events",
-        "schedule": 60.0 * 60,
-        "options": {"expires": 60 * 60},
-    },
-    "write when keys were used": {
-        "task": "keys.tasks.write_last_used",
-        "schedule": 60.0,
-        "options": {"expires": 60},
-    },
-    "forget old answers": {
-        "task": "pricebook.tasks.forget_answers",
-        "schedule": 60.0 * 60,
-        "options": {"expires": 60 * 60},
-    },
-    "check the book": {
-        "task": "services.tasks.check_book",
-        "schedule": 60.0 * 60,
-        "options": {"expires": 60 * 60},
-    },
+    "make points": {"task": "services.tasks.make_points", "schedule": 5.0},
+    "tell events": {"task": "events.tasks.tell_events", "schedule": 1.0},
+    "forget old events": {"task": "events.tasks.forget_events", "schedule": HOURLY},
+    "write when keys were used": {"task": "keys.tasks.write_last_used", "schedule": 60.0},
+    "forget old answers": {"task": "pricebook.tasks.forget_answers", "schedule": HOURLY},
+    "check the book": {"task": "services.tasks.check_book", "schedule": HOURLY},
 }
 
 # --- Slow clients -----------------------------------------------------------------------------

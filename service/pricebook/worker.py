@@ -19,11 +19,14 @@ class Consumer(consumer.Consumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Leave the messages that were received to the broker, and close the connection.
 
-        The broker delivers them again when their `visibility_timeout` is over. Their tasks go on
-        here.
+        The broker delivers them again: Valkey when their `visibility_timeout` is over, RabbitMQ at
+        once. Their tasks go on here.
         """
         for request in tuple(reserved_requests):
             request.acknowledged = True
-        if self.task_consumer is not None:
-            self.task_consumer.channel.qos.restore_at_shutdown = False
+        # Only channels of Celery's own transports keep messages to give them back; AMQP's broker
+        # has them itself.
+        kept = getattr(getattr(self.task_consumer, "channel", None), "qos", None)
+        if kept is not None:
+            kept.restore_at_shutdown = False
         super().on_connection_error_after_connected(exc)

@@ -5,9 +5,11 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from pricebook.kit.read_timeout import bound_reads
+from pricebook.kit.session_limits import bound_transactions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
+bound_transactions(settings.DATABASES["default"])
 bound_reads(settings.DATABASES["default"])  # of the web server alone
 application = get_wsgi_application()
 

@@ -11,6 +11,8 @@ from typing import Any
 from celery import Task, shared_task
 from django.db import close_old_connections
 
+from pricebook import queues
+from pricebook.kit import host_clock
 from services import jobs, repricing
 from services.audit import book_check
 from services.hooks import price_changes
@@ -30,6 +32,7 @@ class DatabaseTask(Task):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.request.called_directly:
             close_old_connections()
+            host_clock.compare_now_and_then()
         return super().__call__(*args, **kwargs)
 
 
@@ -92,14 +95,18 @@ def wake(*tasks: Task) -> None:
     """Tell a worker that something is due; never raises, never holds a request up.
 
     Called after the commit. When the broker doesn't take the message the sweep (beat) finds the
-    work within seconds, so nothing is retried here.
+    work within seconds, so nothing is retried here. Nor does the message say until when it is good:
+    the worker's host would judge that by its own clock, and throw it away. Where many wait, the
+    next ones are not sent.
     """
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
     try:
         for task in tasks:
-            task.apply_async(expires=60)
+            task.apply_async()
+            if queues.is_crowded(task):
+                _quiet_until = time.monotonic() + PAUSE
     except Exception as error:  # each transport has errors of its own
         _quiet_until = time.monotonic() + PAUSE
         logger.warning("The broker took no message (%s); the sweep will find the work.", error)

@@ -21,6 +21,7 @@ from price_changes.planning.braked import brake_on
 from price_changes.running.brake import said
 from price_changes.showing.progress import progress_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit import host_clock
 from pricebook.kit.authors import in_words
 from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
@@ -51,6 +52,7 @@ def home(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {
         "flower_url": settings.FLOWER_URL,
         "missing": missing_for(user, VIEW_SUBSCRIPTION, VIEW_CHANGE),
+        "clocks": host_clock.far_off(),
     }
     shows_changes = user.has_perm(VIEW_CHANGE)
     with one_snapshot():

@@ -7,22 +7,21 @@ it: nothing here may import that before it is called.
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation, TooManyFieldsSent
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from pricebook.kit import api_version, request_id
+from pricebook.kit import api_version, away, request_id
 from pricebook.kit.content import JSONRenderer
 from pricebook.kit.errors import (
     BadRequest,
     CrossedWrites,
-    DatabaseUnavailable,
     ReadTimedOut,
     Refused,
 )
@@ -62,9 +61,8 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
     elif gave_way(error):
         logger.warning("%s gave way to others: %s", context["request"].path, error.__cause__)
         error = CrossedWrites()
-    elif database_is_away(error):
-        logger.error("The database does not answer.", exc_info=error)
-        error = DatabaseUnavailable()
+    else:
+        error = away.told(error) or error
 
     response = exception_handler(error, context)
     if response is not None and isinstance(error, exceptions.APIException):
@@ -80,11 +78,6 @@ def error_response(error: Exception, context: dict[str, Any]) -> Response | None
 def gave_way(error: BaseException | None) -> bool:
     """Whether PostgreSQL ended a statement so that others could go on."""
     return getattr(getattr(error, "__cause__", None), "sqlstate", None) in GAVE_WAY
-
-
-def database_is_away(error: BaseException | None) -> bool:
-    """Whether the database does not answer. (Ask `gave_way` and `timed_out` first.)"""
-    return isinstance(error, OperationalError | InterfaceError)
 
 
 def plain_error(
@@ -116,8 +109,12 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """`handler500`."""
+    """`handler500`, for errors that come before a view of the API, or after it."""
     if is_api(request):
+        if error := away.told(sys.exc_info()[1]):
+            response = plain_error(503, error.default_code, str(error.detail), request)
+            response["Retry-After"] = str(error.wait)
+            return response
         detail = _("This is a defect of Pricebook; it has been logged.")
         return plain_error(500, "server_error", detail, request)
     return defaults.server_error(request)

@@ -79,6 +79,26 @@ class DatabaseUnavailable(exceptions.APIException):
     wait = 5  # becomes Retry-After
 
 
+class DatabaseReadOnly(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "database_read_only"
+    default_detail = gettext_lazy(
+        "The database takes no writes at the moment: nothing was written. Try again in a few"
+        " seconds."
+    )
+    wait = 10  # becomes Retry-After
+
+
+class MigrationsPending(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "migrations_pending"
+    default_detail = gettext_lazy(
+        "The book is being brought to another release; try again in a minute. If it lasts, its"
+        " operator has to run the migrations."
+    )
+    wait = 60  # becomes Retry-After
+
+
 class CrossedWrites(exceptions.APIException):
     """Somebody else writes the same, and one of the two had to give way."""
 

@@ -58,6 +58,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield said_by(home, "approval_limits")
         yield said_by(home, "logins")
         yield said_by(home, "check_book", "--last")
+        yield said_by(home, "surroundings")
         yield brake(home)
         yield webhooks(home)
         yield letters(environment_of(Runner(home)))

@@ -34,7 +34,8 @@ def test(arguments: list[str]) -> int:
     command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
     command += ["-c", str(CHECKOUT / "pyproject.toml")]
     # The given arguments come after these, and override them.
-    command += ["-m", "not clients and not matrix" if browser else "not browser and not clients"]
+    chosen = "not clients and not lost and not " + ("matrix" if browser else "browser")
+    command += ["-m", chosen]
     workers = workers_for(arguments)
     if workers:
         # A class, or a module's functions, run in one worker: what they share is made once.

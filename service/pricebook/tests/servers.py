@@ -123,10 +123,10 @@ class Worker:
 
     of_this_test: ClassVar[list["Worker"]] = []
 
-    def __init__(self, name: str, log: Path, broker_url: str) -> None:
+    def __init__(self, name: str, log: Path, broker_url: str, **variables: str) -> None:
         self.of_this_test.append(self)
         self.log = log
-        environment = on_this_database() | {"CELERY_BROKER_URL": broker_url}
+        environment = on_this_database() | {"CELERY_BROKER_URL": broker_url} | variables
         arguments = ["-A", "celery_app.app", "worker", "--pool=prefork", "--concurrency=2"]
         # Alone in the broker: no gossip about workers that a test has killed.
         arguments += [f"--hostname={name}@tests", "--without-gossip", "--without-mingle"]

@@ -26,6 +26,7 @@ from pricebook.kit.errors import Refused
 from pricebook.kit.language import in_english
 from pricebook.kit.points import at_point
 from pricebook.kit.refusal import Refusal
+from pricebook.kit.session_limits import may_pause
 from pricebook.kit.spooled_body import temporary_file
 from services.bulk.bodies import lines_of
 from services.bulk.lines import CheckedLines, check
@@ -142,6 +143,7 @@ def _run(job: Job) -> None:
     steps = KINDS[job.kind].steps
     wanted = Wanted(job.author, job.skip, job.dry_run)
     with _held(job):
+        may_pause()
         with _body(job) as body:
             lines = check(lines_of(body, job.media_type), steps.record)
         job.lines = lines.count
@@ -183,6 +185,7 @@ def _chunk(
 def _import(job: Job) -> None:
     """Read a file into the book: all of it or nothing, hence in one transaction."""
     with _held(job), _body(job) as body:
+        may_pause()
         done = imports.run(job, body)
         at_point("chunk of a job not committed")
         done |= {"chunks_done": job.chunks_done + 1, "attempts": 0}

@@ -341,8 +341,8 @@ def sweep() -> None:
     if time.monotonic() - _swept > 0.15:
         _swept = time.monotonic()
         with contextlib.suppress(Exception):
-            app.send_task("services.tasks.set_price", expires=2, retry=False)
-            app.send_task("services.tasks.set_comment", expires=2, retry=False)
+            app.send_task("services.tasks.set_price", retry=False)
+            app.send_task("services.tasks.set_comment", retry=False)
 
 
 def collide(drained: Callable[[], bool]) -> bool:

@@ -1,0 +1,1 @@
+"""ENGINE: Django's PostgreSQL, except that nobody waits for ever for a database that is silent."""

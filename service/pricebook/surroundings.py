@@ -1,0 +1,41 @@
+"""Faults around a process that works all the same: its log says them at its start, and `doctor`."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from pricebook.kit import host_clock, session_limits
+
+UNVERIFIED = "ssl_cert_reqs=none"
+logger = logging.getLogger(__name__)
+
+
+def wrong() -> list[str]:
+    """The faults, each with its fix. Two queries."""
+    found = session_limits.missing()
+    if (clock := host_clock.compare()).far > host_clock.FAR:
+        found.append(clock.said)
+    broker = settings.CELERY_BROKER_USE_SSL or {}
+    unverified = {
+        "REDIS_URL": UNVERIFIED in settings.REDIS_URL,
+        "CELERY_BROKER_URL": UNVERIFIED in settings.CELERY_BROKER_URL
+        or broker.get("cert_reqs") == ssl.CERT_NONE,
+    }
+    for name in (name for name, is_so in unverified.items() if is_so):
+        found.append(f"{name}: anybody may pass for its server. Fix: ssl_cert_reqs=required.")
+    return found
+
+
+def log() -> None:
+    """Log what is wrong, as errors; and if the database does not answer, why."""
+    try:
+        for each in wrong():
+            logger.error("%s", each)
+    except DatabaseError as error:
+        logger.error("The database can't be used: %s", str(error).strip())
+    finally:
+        connection.close()  # it is of the process that starts others
