@@ -61,6 +61,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
         done = _("Your last step may not have been done: look before you repeat it.")
         says = f"{known.detail} {done}"
         page = plain(503, _("Pricebook can't answer just now"), says, before, again)
+        page["Retry-After"] = str(known.wait)
+        return page
     else:
         return plain(
             500,

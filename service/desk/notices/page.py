@@ -38,6 +38,7 @@ from services.models import book_clock
 from services.transfer.csv_file import BadBook
 from services.transfer.files import BadReading
 from services.transfer.files.reading import CHOICES
+from services.transfer.sheets.headings import in_words
 
 PAGE = 100
 LISTS: dict[str, Any] = {
@@ -247,7 +248,7 @@ def out(request: HttpRequest, pk: int) -> HttpResponseBase:
         table = table_of(change, which if which in WHICH else "", _why(change))  # type: ignore[arg-type]
     except ChangeError as error:
         return _back(request, change, error.detail, "desk:change")
-    return sheet(request, table)
+    return sheet(request, in_words(table))
 
 
 def _why(change: PriceChange) -> str:

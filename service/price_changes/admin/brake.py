@@ -19,6 +19,7 @@ from price_changes.models import Brake
 from price_changes.planning.braked import brake_on
 from price_changes.running.brake import LONGEST_REASON, said
 from pricebook.kit.access import author
+from pricebook.kit.authors import in_words
 from pricebook.kit.scopes import APPROVE, PULL_BRAKE
 from services.reading.parameters import whole_number
 
@@ -87,7 +88,9 @@ def moved_by_button(request: HttpRequest, reason: str) -> bool:
         else:
             verbs.release_brake(author(request.user), reason, seen)
     except ChangeError as error:
-        messages.error(request, _("Nothing was done. %(detail)s") % {"detail": in_words(error.detail)})
+        messages.error(
+            request, _("Nothing was done. %(detail)s") % {"detail": in_words(error.detail)}
+        )
         return False
     messages.success(request, _("The brake is on.") if asked == "pull" else _("The brake is off."))
     return True

@@ -16,7 +16,7 @@ from django.db.models.functions import Upper
 from django.utils.translation import pgettext
 
 from clients.models import Client
-from price_changes.models import PriceChange, ToTell
+from price_changes.models import PriceChange, Told, ToTell
 from price_changes.notices.lists import ANY, Which, to_tell
 from price_changes.notices.telling import LONGEST_NOTE, Mark
 from price_changes.planning.notice_days import zone_of
@@ -25,6 +25,7 @@ from services.bounds import FIRST_DAY
 from services.models import book_clock
 from services.transfer.csv_file import BadBook, Column, Problem, or_empty
 from services.transfer.files import Reading, open_table
+from services.transfer.sheets.headings import headings_of
 from services.transfer.sheets.table import Column as SheetColumn
 from services.transfer.sheets.table import Table, Type, Value, between
 
@@ -87,7 +88,9 @@ LEFT_OUT = {name: "" for name, _type in OUT if name not in COLUMNS}
 
 def reading_of(given: Mapping[str, Any]) -> Reading:
     """The reading of a file with marks, as `Reading.of`; raises BadReading."""
-    columns = LEFT_OUT | dict(given.get("columns") or {})
+    of_ours = headings_of(name for name, _type in OUT)
+    words = {heading: LEFT_OUT.get(name, name) for heading, name in of_ours.items()}
+    columns = LEFT_OUT | words | dict(given.get("columns") or {})
     return Reading.of({**given, "columns": columns}, COLUMNS)
 
 
@@ -114,7 +117,7 @@ def table_of(change: PriceChange, which: Which = ANY, why: str = "") -> Table:
     columns = tuple(SheetColumn(each) for each in OUT)
     name = f"Clients to tell of change {change.pk}"
     said = {"price change": str(change.pk), **({"list": which} if which else {})}
-    return Table(name, columns, found(), between(), said)
+    return Table(name, columns, found(), between(), said, words={"way": dict(Told.Way.choices)})
 
 
 def marks_of(change: PriceChange, file: BinaryIO, reading: Reading) -> list[Mark]:

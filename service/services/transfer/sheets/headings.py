@@ -7,7 +7,7 @@ words they are. An import understands a file of ours in each of our languages (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -61,6 +61,15 @@ HEADINGS: dict[str, Word] = {
     "client_name": _("Client"),
     "subscription": _("Subscription, id"),
     "subscription_id": _("Subscription, id"),
+    "old_total": _("Pays now"),
+    "new_total": _("Pays then"),
+    "currency": _("Currency"),
+    "from_when": _("In force from"),
+    "why": _("Price change"),
+    "told_on": _("Told on"),
+    "told_by": _("Told by"),
+    "way": _("Way"),
+    "note": _("Note"),
     "old_price": _("Old price"),
     "new_price": _("New price"),
     "new_state": _("New price state"),
@@ -155,6 +164,7 @@ TITLES: dict[str, Word] = {
     "Corrections": _("Corrections"),
     "Brake": _("Brake"),
     "Imports and jobs": _("Imports and jobs"),
+    "Clients to tell of change": _("Clients to tell of %(number)s"),
     "Rows of change": _("Rows of change %(number)s"),
     "Skips of change": _("Skips of change %(number)s"),
 }
@@ -216,6 +226,11 @@ def _told(table: Table, tell: list[tuple[int, Any]]) -> Iterator[tuple[Value, ..
 def key(text: str) -> str:
     """A heading or a word as it is compared: in any case, with any blanks around it."""
     return text.strip().casefold()
+
+
+def headings_of(names: Iterable[str]) -> dict[str, str]:
+    """The headings of columns in our languages, as `key` has them, and what each is of."""
+    return _in_our_languages({name: HEADINGS[name] for name in names})
 
 
 def column_meant(heading: str) -> str | None:
