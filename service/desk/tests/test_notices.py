@@ -105,14 +105,16 @@ def test_a_mark_that_can_not_be_made_says_why(book, browser, posted, says):
     assert not Told.objects.exists()
 
 
-def test_the_list_goes_out_and_comes_back(book, browser):
+@pytest.mark.parametrize(("language", "told_on"), [("en", "told_on"), ("ru", "День извещения")])
+def test_the_list_goes_out_and_comes_back(book, browser, language, told_on):
     change = book.rises()
-    out = browser.get(reverse("desk:notices_file", args=[change.pk]) + "?format=xlsx")
+    url = reverse("desk:notices_file", args=[change.pk]) + "?format=xlsx"
+    out = browser.get(url, headers={"Accept-Language": language})
     filled = load_workbook(io.BytesIO(b"".join(out)))
     sheet = filled.worksheets[0]
     names = [cell.value for cell in sheet[1]]
     for row in sheet.iter_rows(min_row=2, max_row=3):
-        row[names.index("told_on")].value = book.today
+        row[names.index(told_on)].value = book.today
     file = io.BytesIO()
     filled.save(file)
     uploaded = SimpleUploadedFile("told.xlsx", file.getvalue())
