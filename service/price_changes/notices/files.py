@@ -114,7 +114,7 @@ def table_of(change: PriceChange, which: Which = ANY, why: str = "") -> Table:
                 )  # fmt: skip
             after = chunk[-1].client_id
 
-    columns = tuple(SheetColumn(each) for each in OUT)
+    columns = tuple(SheetColumn(*each) for each in OUT)
     name = f"Clients to tell of change {change.pk}"
     said = {"price change": str(change.pk), **({"list": which} if which else {})}
     return Table(name, columns, found(), between(), said, words={"way": dict(Told.Way.choices)})
