@@ -32,6 +32,7 @@ NOT_NAMED = {
     "price_changes.running.limits.OF_PERSON": "takes a lock, and reads no table",
     "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
+    "pricebook.management.commands.demo_clock": "replaces a function, and reads no table",
     "pricebook.kit.letters": "asks PostgreSQL about the database, and reads no table of the book",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.book_currency": "asks whether there is any row, and sets a constant, at a migration",
