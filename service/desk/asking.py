@@ -151,7 +151,7 @@ class _Otherwise(Exception):
 
 
 def _once(request: HttpRequest, asking: Asking, given: dict[str, Any]) -> tuple[Done, Sent | None]:
-    """What it led to; with its first sending, if it was done before."""
+    """Its result; with its first sending, if it was done before."""
     sent = sent_form(request)
     if sent is None:
         raise _Otherwise

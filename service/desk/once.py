@@ -40,7 +40,7 @@ def say_done_before(request: HttpRequest, differs: bool) -> None:
     if differs:
         said = _(
             "This form was sent before, with other values: those were taken, and this is what they"
-            " have led to. What you have sent now was not taken: open the form anew for it."
+            " have led to. The values that you have sent now were not: open the form anew."
         )
         messages.warning(request, said)
     else:

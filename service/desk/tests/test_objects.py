@@ -127,7 +127,7 @@ class TestClient:
 
     @pytest.mark.parametrize("kind", ["client", "subscription", "service", "plan"])
     def test_an_edit_leaves_what_others_have_edited_meanwhile(self, ann, kind):
-        """What was not touched stays theirs, and what both have touched is asked for again."""
+        """Untouched values stay theirs; one that both have touched is asked for again."""
         one = a_subscription(a_client("Acme"))
         record: Any = one if kind == "subscription" else getattr(one, kind)
         url = reverse(f"desk:edit_{kind}", args=[record.pk])

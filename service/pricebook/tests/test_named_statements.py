@@ -35,6 +35,7 @@ NOT_NAMED = {
     "pricebook.kit.host_clock.NOW": "asks PostgreSQL's clock, and reads no table",
     "pricebook.kit.session_limits.IN_FORCE": "asks for settings of the session",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
+    "pricebook.management.commands.demo_clock": "replaces a function, and reads no table",
     "pricebook.kit.letters": "asks PostgreSQL about the database, and reads no table of the book",
     "pricebook.kit.live_schema": "asks PostgreSQL's catalogue for schema.sql, and not the book",
     "services.book_currency": "asks whether there is any row, and sets a constant, at a migration",
