@@ -25,8 +25,8 @@ class ToTell(models.Model):
     rows = models.BigIntegerField()
     old_total = models.DecimalField(max_digits=24, decimal_places=2)
     new_total = models.DecimalField(max_digits=24, decimal_places=2)
-    # Told by the day that the change asks for, by a fact from before its instant. What is recorded
-    # afterwards leaves it alone.
+    # Told by the day that the change asks for, by a fact from before its instant. Later facts leave
+    # it alone.
     in_time = models.BooleanField(db_default=False)
     told_on = models.DateField(null=True)
     told_at = models.DateTimeField(null=True)  # when the latest fact was recorded

@@ -1,4 +1,4 @@
-"""What a change of the catalogue has decided is held back until all its clients are told.
+"""The value of a change of the catalogue is held back until all its clients are told.
 
 It is written as the brake writes: the readers of values ask no list and no table of notices.
 """

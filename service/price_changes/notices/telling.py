@@ -1,4 +1,4 @@
-"""Who was told of a price change: facts, recorded by hand or by a file."""
+"""The facts of who was told of a price change, recorded by hand or by a file."""
 
 from __future__ import annotations
 
