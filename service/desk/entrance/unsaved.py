@@ -16,9 +16,7 @@ from django.utils.cache import add_never_cache_headers
 from desk.page import log_in_again
 
 # Names of fields that nobody has typed into, or that are not to be shown.
-NOT_TYPED = re.compile(
-    r"_|csrf|initial-|.*(_FORMS|-initial-.*|password.*|secret.*)$", re.IGNORECASE
-)
+NOT_TYPED = re.compile(r"_|csrf|initial-|.*(_FORMS$|-initial-|password|secret)", re.IGNORECASE)
 FIELDS, CHARACTERS = 100, 2_000
 
 

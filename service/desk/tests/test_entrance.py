@@ -84,7 +84,7 @@ def test_a_form_of_the_admin_sent_after_the_log_in_has_ended_is_given_back_once(
     assert "/desk/log-in/?next=/admin/services/service/add/" in said
     assert "Old" not in said
     assert not Service.objects.exists()
-    # What another site sends is not shown.
+    # The words of another site are not shown.
     checked = Browser(enforce_csrf_checks=True, headers=RUSSIAN)
     assert "Fax" not in checked.post("/admin/services/service/add/", typed).content.decode()
 
