@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -61,11 +61,16 @@ def show(
     return render(request, f"desk/{template}.html", frame | context, status=status)
 
 
-def log_in_again(request: HttpRequest) -> HttpResponse:
-    """The page for a form that was sent after the log-in had ended: nothing was done."""
+def log_in_again(
+    request: HttpRequest, typed: Sequence[tuple[str, str]] | None = None
+) -> HttpResponse:
+    """The page for a form that was sent after the log-in had ended: nothing was done.
+
+    `typed`: the content of a form that the browser does not keep, by the names of its fields.
+    """
     return render(
         request,
         "desk/log_in_again.html",
-        {"title": _("Your log-in has ended"), "next": form_page(request)},
+        {"title": _("Your log-in has ended"), "next": form_page(request), "typed": typed},
         status=403,
     )

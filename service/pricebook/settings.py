@@ -104,6 +104,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "pricebook.kit.idle.IdleMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "desk.entrance.unsaved.UnsavedFormMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

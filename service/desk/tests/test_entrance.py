@@ -5,6 +5,7 @@ from django.contrib.auth.models import User
 from django.test import Client as Browser
 
 from desk.tests import kept_form
+from services.models import Service
 
 RUSSIAN = {"Accept-Language": "ru"}
 
@@ -69,6 +70,23 @@ def test_a_form_sent_after_the_log_in_has_ended_does_nothing(settings, anna):
     assert "Ничего не сделано" in page.content.decode()
     assert "/desk/log-in/?next=/kept/%3Fof%3D5" in page.content.decode()
     assert kept_form.sent == []
+
+
+def test_a_form_of_the_admin_sent_after_the_log_in_has_ended_is_given_back_once(anna):
+    typed = {"name": "Fax <&>", "full_price": "12.50", "_save": "Save", "initial-name": "Old"}
+    page = Browser(headers=RUSSIAN).post("/admin/services/service/add/", typed)
+    said = page.content.decode()
+    assert page.status_code == 403
+    assert "no-store" in page["Cache-Control"]
+    assert "Ничего не сохранено" in said
+    assert "<dt>цена по каталогу</dt><dd>12.50</dd>" in said.lower()
+    assert "Fax &lt;&amp;&gt;" in said
+    assert "/desk/log-in/?next=/admin/services/service/add/" in said
+    assert "Old" not in said
+    assert not Service.objects.exists()
+    # The words of another site are not shown.
+    checked = Browser(enforce_csrf_checks=True, headers=RUSSIAN)
+    assert "Fax" not in checked.post("/admin/services/service/add/", typed).content.decode()
 
 
 def test_a_form_of_an_earlier_log_in_is_out_of_date(anna):

@@ -137,7 +137,7 @@ def in_field(at: datetime) -> str:
 
 
 def hidden_fields(name: str, at: datetime) -> list[tuple[str, str]]:
-    """What a form sends beside a field of an instant that is finer than the field shows it."""
+    """The values that a form sends beside a field whose instant is finer than it shows."""
     if not at.microsecond:
         return []
     return [(f"{name}-shown", in_field(at)), (f"{name}-exact", in_address(at))]

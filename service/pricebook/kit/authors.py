@@ -64,8 +64,8 @@ def parse(text: str) -> Author:
 def in_words(text: str) -> str:
     """An author, or a sentence that names some, as people read it: without numbers.
 
-    A person is a name, `erp (key)` a program, and a name that nobody has proved says so. What has
-    no type stays as it is kept.
+    A person is a name, `erp (key)` a program, and a name that nobody has proved says so. A name
+    without a type stays as it is kept.
     """
     if text == OF_BOOK_CHECK:
         return _("the book check")

@@ -104,8 +104,8 @@ def access_path(book_filter: BookFilter, ordering: Ordering = BY_ID) -> AccessPa
     given = book_filter.given
     way, walk = _decided(given.keys(), ordering)
     if walk is Walk.FILTER and given.keys() & OF_ONE_CLIENT and given.get("state") in RARE_STATES:
-        # Of a client with many rows the planner expects many of any state, and would walk the ids
-        # of the book to meet a page of them. There may be none: all of the client are read instead.
+        # The planner expects a client with many rows to have many in any state, and would walk the
+        # ids of the book to meet a page of them. There may be none: the client's rows are all read.
         walk = Walk.SORTED
     return AccessPath(book_filter, ordering, way, walk)
 

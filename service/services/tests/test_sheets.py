@@ -10,12 +10,15 @@ from tempfile import TemporaryFile
 from zipfile import ZipFile
 
 import pytest
+from django.utils.translation import override
 from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 
+from services.models.catalogue import stored_name_shown
 from services.transfer.sheets import workbook
 from services.transfer.sheets.excel_csv import ExcelCSV, UnknownLocale
+from services.transfer.sheets.headings import OF_BOOK, code_meant, column_meant
 from services.transfer.sheets.table import Column, Limits, Moment, Table, TooManyRows, Type
 from services.transfer.text_formulas import text_of
 
@@ -255,3 +258,12 @@ def test_of_a_currency_without_decimals_are_whole(settings):
     )
     _, content = written(a_table(Type.AMOUNT, [Decimal("1148.00")]), ExcelCSV.of("ru").write)
     assert content.endswith(b"0;1148\r\n")
+
+
+def test_each_heading_of_a_file_leads_back_to_its_column():
+    with override("ru"):
+        found = {name: column_meant(str(text)) for name, text in OF_BOOK.items()}
+        assert stored_name_shown("student -15 %") == "студенческий -15 %"
+    assert found == {name: name for name in OF_BOOK}
+    assert column_meant("Chart") is None
+    assert code_meant("plan_type", " Студенческий") == "student"

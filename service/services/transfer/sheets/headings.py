@@ -25,7 +25,7 @@ from services.transfer.sheets.table import Column, Table, Value
 Word = str | Promise
 ENGLISH = "en"
 
-# Of the columns of a book's file; no two have one heading in a language (a test).
+# The columns of a book's file; no two have one heading in a language (a test).
 OF_BOOK: dict[str, Word] = {
     "company_name": _("Client"),
     "email": _("E-mail"),
@@ -220,7 +220,7 @@ def _told(table: Table, tell: list[tuple[int, Any]]) -> Iterator[tuple[Value, ..
         yield tuple(cells)
 
 
-# --- What people bring in again -----------------------------------------------------------------
+# --- Files that people bring in again ------------------------------------------------------------
 
 
 def key(text: str) -> str:
@@ -254,7 +254,7 @@ def _codes(column: str) -> dict[str, str]:
 
 
 def _in_our_languages(words: Mapping[str, Word]) -> dict[str, str]:
-    """What each word is said of, in all languages but English, which has the names of the API."""
+    """The name that each word stands for, in all languages but English, which has the API's."""
     found: dict[str, str] = {}
     for language, _name in settings.LANGUAGES:
         if language != ENGLISH:
