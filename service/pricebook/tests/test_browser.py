@@ -520,7 +520,7 @@ SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WAYS = [(scheme, width) for scheme in SCHEMES for width in (1280, 390)]
 
 
-# What axe finds in the admin that is moderate or worse, by rule: the element, and why it is
+# Findings of axe in the admin that are moderate or worse, by rule: the element, and why it is
 # Unfold's. docs/desk.md has the same table.
 UNFOLDS = {
     "landmark-one-main": ("<html", "its frame has a <div> in place of <main>"),
@@ -627,7 +627,7 @@ class TestEveryPage:
         assert not violations
 
     def violations(self, visit: Visit, path: str) -> list[str]:
-        """What axe finds, moderate and worse, that is not Unfold's; and pages that are too wide."""
+        """Findings of axe, moderate and worse, that are not Unfold's; and pages that are too wide."""
         page = visit.open(path)
         page.evaluate(AXE)
         found = []

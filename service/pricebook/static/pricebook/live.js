@@ -15,7 +15,7 @@ document.body.append(announcer);
 
 const textOf = (element) => element.textContent.trim().replace(/\s+/g, " ");
 
-// What each marked text says, by its name; a part with one alone has it without a name.
+// Each marked text, by its name; a part with one alone has it without a name.
 const statesOf = (part) =>
   new Map([...part.querySelectorAll("[data-say]")].map((each) => [each.dataset.say, textOf(each)]));
 
