@@ -1,8 +1,8 @@
 """The metrics of the book: read from the database at the scrape, in a time that is bounded.
 
 Each part is a statement of its own. A part that fails is left out, and `pricebook_part_ok` of it is
-0; if the database doesn't answer, `pricebook_database_up` is 0 and no part is there. No figure is an
-old one.
+0; if the database doesn't answer, `pricebook_database_up` is 0 and no part is there. So each figure
+is one of now.
 
 The seal of the ledger, when there is one, belongs here too: a part "seal" with the entries that are
 not sealed yet, and the age of the last block.
