@@ -1,6 +1,14 @@
-"""The settings of the logs: to the console, a line each, as text or JSON, with the request's id."""
+"""The settings of what is seen from outside: the metrics, and the logs, which go to the console, a
+line each, as text or JSON, with the request's id.
+"""
 
-from pricebook.variables import one_of
+from pricebook.variables import env, host_and_port, networks, one_of
+
+# The bearer of this token may read /metrics, and so may these networks. Closed if neither is set.
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")
+METRICS_NETWORKS = networks("METRICS_NETWORKS")
+# Where a worker tells its own times, host:port; nowhere if it is empty. See seeing/task_times.py.
+METRICS_LISTEN = host_and_port("METRICS_LISTEN")
 
 LOG_LEVEL = one_of("LOG_LEVEL", "INFO", "DEBUG", "WARNING", "ERROR")
 LOG_FORMAT = one_of("LOG_FORMAT", "text", "json")

@@ -11,10 +11,9 @@ from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module o
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.kit import zone_rules
 from pricebook.kit.currency import minor_unit_of
-from pricebook.logs import ACCESS_LOG, LOG_FORMAT, LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
+from pricebook.logs import LOG_SQL, LOGGING, METRICS_LISTEN, METRICS_NETWORKS, METRICS_TOKEN  # noqa: F401 - settings
 from pricebook.variables import (
     env,
-    host_and_port,
     limit,
     networks,
     one_of,
@@ -360,14 +359,6 @@ WEBHOOKS_TO_PRIVATE = networks("WEBHOOKS_TO_PRIVATE")
 WEBHOOKS_AT_ONCE = whole_number("WEBHOOKS_AT_ONCE", 8, 1, 30)
 # Days for which events are kept; those that an enabled endpoint has not had are kept longer.
 EVENTS_KEPT_DAYS = whole_number("EVENTS_KEPT_DAYS", 90, 1, 3650)
-
-# --- Metrics --------------------------------------------------------------------------------------
-
-# Who may read /metrics: the bearer of a token, and these networks. Closed if neither is set.
-METRICS_TOKEN = env.str("METRICS_TOKEN", "")
-METRICS_NETWORKS = networks("METRICS_NETWORKS")
-# Where a worker tells its own times, host:port; nowhere if it is empty. See seeing/task_times.py.
-METRICS_LISTEN = host_and_port("METRICS_LISTEN")
 
 # --- API --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a record of the log is about, beside its request: the task, and the price change."""
+"""The task and the price change that records of the log are about, beside their request."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def sessions(rows: Rows) -> Iterator[Metric]:
 
 
 def kept(rows: Rows) -> Iterator[Metric]:
-    """What the cache keeps; nothing of it if the cache does not know."""
+    """The age of what the cache keeps; nothing of what it does not know."""
     clock = rows[0][0]
     swept, check = sweeps.last(), book_check.last()
     if swept is not None:

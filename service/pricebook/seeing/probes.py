@@ -19,7 +19,7 @@ from django.views.decorators.http import require_safe
 
 from pricebook.kit.addresses import whole_address_of
 from pricebook.kit.error_response import plain_error
-from pricebook.seeing import readiness
+from pricebook.seeing import PATHS, readiness
 
 
 @never_cache
@@ -91,11 +91,9 @@ def comes_from(request: HttpRequest) -> bool:
     return any(address in network for network in settings.METRICS_NETWORKS)
 
 
-PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {
-    "/livez": livez,
-    "/readyz": readyz,
-    "/metrics": metrics,
-}
+PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = dict(
+    zip(PATHS, (livez, readyz, metrics), strict=True)
+)
 
 
 class ProbesMiddleware:

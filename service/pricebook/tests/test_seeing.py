@@ -30,7 +30,7 @@ from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.log_filters import RequestIdFilter
 from pricebook.kit.log_lines import JSONFormatter
-from pricebook.seeing import collector, probes, readiness, statements
+from pricebook.seeing import PATHS, collector, probes, readiness, statements
 from pricebook.seeing.look import NAME, Look, NoAnswer
 from pricebook.seeing.measured import exposed
 from pricebook.tests.servers import SERVICE, on_this_database, until
@@ -96,7 +96,7 @@ class TestLivez:
 
         front = Front(
             application, threads=1, bodies=Bodies(5, 100), longest_of=lambda path: 100,
-            reader_timeout=5, refuse=lambda *said: ([], b""), probes=probes.PROBES,
+            reader_timeout=5, refuse=lambda *said: ([], b""), probes=PATHS,
         )  # fmt: skip
 
         async def answer(path):
