@@ -21,6 +21,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "request id": {"()": "pricebook.kit.log_filters.RequestIdFilter"},
+        "no probes": {"()": "pricebook.kit.log_filters.ProbeFilter"},
         "one line": {"()": "pricebook.kit.log_filters.OneLineFilter"},
     },
     "formatters": {
@@ -38,6 +39,7 @@ LOGGING = {
     "loggers": {
         "pricebook.access": {"level": "INFO" if ACCESS_LOG == "on" else "WARNING"},
         "pricebook.kit.sql_log": {"level": "DEBUG"},
+        "django.request": {"filters": ["no probes"]},
         "django.security.DisallowedHost": {"filters": ["one line"]},
         # With DEBUG on it logs every statement with its parameters; LOG_SQL is there for that.
         "django.db.backends": {"level": "INFO"},

@@ -104,4 +104,7 @@ class ProbesMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         probe = PROBES.get(request.path_info)
-        return self.get_response(request) if probe is None else probe(request)
+        if probe is None:
+            return self.get_response(request)
+        request.is_probe = True  # type: ignore[attr-defined]  # for the log
+        return probe(request)

@@ -5,11 +5,13 @@ import io
 import json
 import logging
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from ipaddress import ip_network
 
 import psycopg
@@ -30,6 +32,7 @@ from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.log_filters import RequestIdFilter
 from pricebook.kit.log_lines import JSONFormatter
+from pricebook.local.paths import CHECKOUT
 from pricebook.seeing import PATHS, collector, probes, readiness, statements
 from pricebook.seeing.look import NAME, Look, NoAnswer
 from pricebook.seeing.measured import exposed
@@ -39,6 +42,11 @@ from services.audit import book_check
 from services.audit.book_report import BookCheck
 from services.models import Repricing, book_clock
 from services.tests.factories import a_book, a_service, a_subscription
+
+PROMETHEUS = CHECKOUT / "deploy/prometheus"
+OPERATING = CHECKOUT / "docs/operating.md"
+PROMTOOL = shutil.which("promtool")
+ONE_SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +160,8 @@ class TestReadyz:
         # Both wait for one look, which has ended for them after 0.8 s.
         assert time.monotonic() - began < 1.6
         assert sum(thread.name == "probe" for thread in threading.enumerate()) == 1
-        assert caplog.text.count("Not ready: database: no answer within 0.8 s") == 1
+        told = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+        assert told == ["Not ready: database: no answer within 0.8 s"]
 
     def test_ends_a_session_that_hangs(self, db):
         look = Look(lambda session: session.connection.execute("SELECT pg_sleep(60)"), seconds=0.3)
@@ -183,9 +192,6 @@ class TestReadyz:
         response = asked("/readyz")
         assert response.status_code == 200
         assert response.json()["late"] == ["due_work", "book_check"]
-
-
-ONE_SECOND = book_check.datetime.resolution * 1_000_000
 
 
 class TestMetrics:
@@ -386,3 +392,33 @@ class TestLog:
 def test_every_statement_of_a_part_is_named():
     named = {each.sql for each in statements.named_statements()}
     assert {sql for sql, _ in collector.PARTS.values()} <= named
+
+
+class TestPrometheusFiles:
+    """deploy/prometheus: alert rules, and a board for Grafana."""
+
+    def metrics_named(self, text):
+        """Without what a histogram adds to its name, and without names of alerts."""
+        names = set(re.findall(r"\bpricebook_[a-z_]+", text))
+        return {re.sub(r"(seconds)_(bucket|count|sum)$", r"\1", name) for name in names}
+
+    def exposed(self):
+        """Each metric that there is, whether it has values now or not."""
+        text = exposed(collector.BookCollector()).decode()
+        return {re.sub("_total$", "", name) for name in re.findall(r"^# TYPE (\w+)", text, re.M)}
+
+    def test_name_metrics_that_there_are_and_the_docs_name_all_of_them(self, db):
+        book_check.remember(BookCheck())
+        sweeps.note()
+        there_are = self.exposed()
+        for name in ("alerts.yml", "alerts_test.yml", "dashboard.json"):
+            named = self.metrics_named((PROMETHEUS / name).read_text())
+            assert {re.sub("_total$", "", each) for each in named} <= there_are, name
+        table = re.findall(r"^\| `(pricebook_\w+)", OPERATING.read_text(), re.M)
+        assert sorted(re.sub("_total$", "", each) for each in table) == sorted(there_are)
+
+    @pytest.mark.skipif(not PROMTOOL, reason="promtool is missing: apt-get install prometheus")
+    def test_of_alerts_pass_their_own_tests(self):
+        tested = [PROMTOOL, "test", "rules", "alerts_test.yml"]
+        done = subprocess.run(tested, cwd=PROMETHEUS, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
