@@ -1,7 +1,7 @@
 """A line in the log, and a time for Prometheus, for each request: its method, path, answer, times.
 
     GET /api/subscriptions/ 200 in 12.3 ms, 2 queries, key 3
-    POST /api/price-changes/7/approve/ 409 preview_has_moved in 31.0 ms, 9 queries, person 1
+    POST /api/price-changes/7/approve/ 409 stale_fingerprint in 31.0 ms, 9 queries, person 1
 
 The query of an address is left out: it may hold names and e-mails. So is what was sent.
 """
