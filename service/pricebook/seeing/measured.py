@@ -18,13 +18,15 @@ DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
 if DIRECTORY:  # the library needs it at its import
     Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
 
-from prometheus_client import CollectorRegistry, Histogram  # noqa: E402
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics  # noqa: E402
 from prometheus_client.exposition import generate_latest  # noqa: E402
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 from prometheus_client.registry import Collector  # noqa: E402
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
+# They would be a series more for each histogram, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 # Not the library's own registry, in which Flower, too, keeps its metrics.
 _own = CollectorRegistry()
 REQUESTS = Histogram(
