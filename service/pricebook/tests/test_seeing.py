@@ -207,13 +207,13 @@ class TestMetrics:
             kind="price", service_id=1, plan_id=1, subscriptions=1000, checked=400, last_id=9
         )
         planned(program, kind="list_price", service=a_service().pk, new_value=2)
-        PriceChange.objects.create(
-            kind="set", status="scheduled", effective_at=ago, approved_at=ago, planned_by="ann"
-        )
+        scheduled = {"kind": "set", "status": "scheduled", "approved_at": ago, "planned_by": "ann"}
+        PriceChange.objects.create(**scheduled, effective_at=ago)
         Derived.objects.update_or_create(defaults={"number": 5})
         an_endpoint("biller", delivered_through=2, failing_since=ago)
         stuck = metrics()
         brake.pull("ann", "wrong figures")
+        PriceChange.objects.create(**scheduled, effective_at=book_clock())  # held, and so not due
         with another("import of prices") as session:
             session.execute("SELECT pg_current_xact_id()")
             a_subscription()
@@ -225,7 +225,8 @@ class TestMetrics:
         assert found["pricebook_change_rows_done{7}"] == 400
         assert 2 < found["pricebook_change_rows_per_second{7}"] <= 4
         assert found["pricebook_changes{planned}"] == 1
-        assert found["pricebook_changes_braked"] == 1
+        assert found["pricebook_due{changes}"] == 1
+        assert found["pricebook_changes_braked"] == 2
         assert (stuck["pricebook_changes_stuck"], stuck["pricebook_brake_on"]) == (1, 0)
         assert found["pricebook_brake_on"] == 1
         held_up = [name for name in found if name.startswith("pricebook_feed_lag_seconds")]
