@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from celery import signals
 from django.conf import settings
@@ -44,10 +44,10 @@ class Quiet(WSGIRequestHandler):
 
 
 @signals.worker_ready.connect
-def listen(**kwargs: Any) -> None:
+def listen(**kwargs: Any) -> WSGIServer | None:
     """Answer any request at METRICS_LISTEN with the times of this host's tasks."""
     if not settings.METRICS_LISTEN:
-        return
+        return None
     import threading
 
     from pricebook.seeing.measured import TEXT, exposed
@@ -59,3 +59,4 @@ def listen(**kwargs: Any) -> None:
     host, port = settings.METRICS_LISTEN
     server = make_server(host, port, answer, handler_class=Quiet)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server

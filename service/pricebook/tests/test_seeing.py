@@ -1,6 +1,7 @@
 """Probes, metrics and the log, as an operator meets them."""
 
 import asyncio
+import http.client
 import io
 import json
 import logging
@@ -33,7 +34,7 @@ from pricebook.front.server import Front
 from pricebook.kit.log_filters import RequestIdFilter
 from pricebook.kit.log_lines import JSONFormatter
 from pricebook.local.paths import CHECKOUT
-from pricebook.seeing import PATHS, collector, probes, readiness, statements
+from pricebook.seeing import PATHS, collector, probes, readiness, statements, task_times
 from pricebook.seeing.look import NAME, Look, NoAnswer
 from pricebook.seeing.measured import exposed
 from pricebook.tests.servers import SERVICE, on_this_database, until
@@ -278,6 +279,18 @@ class TestMetrics:
         assert (refused and refused.status_code) == status
         if refused:
             assert json.loads(refused.content)["code"] == "metrics_closed"
+
+    def test_of_a_worker_are_told_where_it_is_to_listen(self, settings):
+        settings.METRICS_LISTEN = None
+        assert task_times.listen() is None
+        settings.METRICS_LISTEN = ("127.0.0.1", 0)
+        server = task_times.listen()
+        client = http.client.HTTPConnection(*server.server_address, timeout=20)
+        client.request("GET", "/metrics")
+        assert b"# TYPE pricebook_task_seconds histogram" in client.getresponse().read()
+        client.close()
+        server.shutdown()
+        server.server_close()
 
     def test_of_processes_are_added_up_those_of_killed_ones_too(self, tmp_path):
         """And no process takes over the counts of the one that it was forked from."""
