@@ -1,4 +1,6 @@
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from django.apps import AppConfig
 from django.conf import settings
@@ -9,7 +11,11 @@ from pricebook.kit import (
     letters,
     sql_log,
 )
+from pricebook.kit.named_statements import SOURCES
 from pricebook.words import model_names
+
+if TYPE_CHECKING:
+    from pricebook.kit.named_statements import NamedStatement
 
 
 class PricebookConfig(AppConfig):
@@ -24,6 +30,17 @@ class PricebookConfig(AppConfig):
         # publish to Celery's default broker instead of ours.
         import celery_app  # noqa: F401
 
+        # A process that takes no request or task imports nothing of Prometheus.
+        from pricebook.seeing import task_times  # noqa: F401
+
+        SOURCES.append(_statements)
         checks.register(checks.Tags.database)(letters.check_letters)
         if settings.LOG_SQL != "off":
             sql_log.start()
+
+
+def _statements() -> list[NamedStatement]:
+    # Imported on demand: web servers and workers never ask for them.
+    from pricebook.seeing import statements
+
+    return statements.named_statements()

@@ -10,6 +10,7 @@ from pricebook import surroundings
 from pricebook.front.bodies import Bodies
 from pricebook.front.server import Front
 from pricebook.kit.error_response import plain_error
+from pricebook.seeing import PATHS
 from pricebook.wsgi import application as wsgi
 from services import book_currency
 
@@ -25,6 +26,7 @@ def behind_front(application: Callable[..., Iterable[bytes]]) -> Front:
         longest_of=longest_body,
         reader_timeout=settings.READER_TIMEOUT,
         refuse=refusal,
+        probes=PATHS,
     )
 
 

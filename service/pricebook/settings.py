@@ -12,7 +12,14 @@ from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as
 from pricebook.database.watched import Watched
 from pricebook.kit import session_limits, zone_rules
 from pricebook.kit.currency import minor_unit_of
-from pricebook.logs import LOG_LEVEL, LOG_SQL, LOGGING  # noqa: F401 - settings
+from pricebook.logs import (  # noqa: F401 - settings
+    LOG_LEVEL,
+    LOG_SQL,
+    LOGGING,
+    METRICS_LISTEN,
+    METRICS_NETWORKS,
+    METRICS_TOKEN,
+)
 from pricebook.variables import (
     env,
     limit,
@@ -90,6 +97,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
+    "pricebook.seeing.probes.ProbesMiddleware",
+    "pricebook.seeing.access_log.AccessMiddleware",
     "services.ledger.requests.NotedRequestsMiddleware",
     "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",

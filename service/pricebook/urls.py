@@ -11,6 +11,7 @@ from keys.views import KeyView
 from price_changes.brake_views import BrakeView
 from price_changes.bridge_views import BridgeRowsView, BridgeView
 from price_changes.views import PriceChangeView
+from pricebook.seeing.probes import PROBES
 from pricebook.views import DocsView, SchemaView, UnknownPath, healthz
 from services.views import (
     ClientView,
@@ -44,6 +45,7 @@ urlpatterns = [
     path("admin/logout/", LogOut.as_view()),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
+    *[path(probe[1:], view, name=probe[1:]) for probe, view in PROBES.items()],
     *router.urls,
     path("api/totals/", TotalsView.as_view(), name="totals"),
     path("api/totals/bridge/", BridgeView.as_view(), name="totals-bridge"),

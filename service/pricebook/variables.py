@@ -124,3 +124,17 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
             f"{name}={given!r} is not known; it is networks with commas between, such as"
             " 10.0.0.0/8,fd00::/8, or empty for none."
         ) from None
+
+
+def host_and_port(name: str) -> tuple[str, int] | None:
+    """The value of a variable that says where to listen; None if it is not set."""
+    given: str = env.str(name, "")
+    if not given:
+        return None
+    host, _, port = given.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65_536:
+        raise ImproperlyConfigured(
+            f"{name}={given!r} is not known; it is an address and a port, such as 0.0.0.0:9540, or"
+            " empty for none."
+        )
+    return host.strip("[]"), int(port)

@@ -13,7 +13,7 @@ from django.db import close_old_connections
 
 from pricebook import queues
 from pricebook.kit import host_clock
-from services import jobs, repricing
+from services import jobs, repricing, sweeps
 from services.audit import book_check
 from services.hooks import price_changes
 from services.ledger import points
@@ -40,6 +40,7 @@ class DatabaseTask(Task):
 def set_price(subscription_id: int | None = None, **kwargs: Any) -> None:
     """Bring the price of one subscription, or all prices that are due, in line with the rule."""
     if subscription_id is None:
+        sweeps.note()
         repricing.reprice()
         price_changes().judge_edits()
     else:

@@ -11,6 +11,7 @@ A change that is started late never overwrites a later one: the catalogue keeps 
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +34,7 @@ from price_changes.planning.catalogue_value import value_now
 from price_changes.planning.noticed import untold
 from price_changes.running import cancelling, listing, refused_starts
 from price_changes.running.drift import drift
+from pricebook.kit.log_context import about
 from pricebook.kit.points import at_point
 from services import catalogue_values, held_values
 from services.models import (
@@ -42,6 +44,8 @@ from services.models import (
     book_clock,
 )
 from services.repricing.locks import LockHeld, giving_way
+
+logger = logging.getLogger(__name__)
 
 Status = PriceChange.Status
 
@@ -72,6 +76,8 @@ def start_due() -> bool:
                     change.drift = found
                     _start_or_hold(change)
                 at_point("change started")
+            if change is not None and change.status != Status.SCHEDULED:
+                _tell(change)
         except listing.Waits as waits:
             due.filter(pk=first.pk).exclude(note=str(waits)).update(note=str(waits)[:500])
             return False
@@ -110,9 +116,18 @@ def _start_or_hold(change: PriceChange) -> None:
             except IntegrityError as refused:  # another plan has what this one would have again
                 raise listing.Waits(note) from refused
         members.forget(change)
+        change.status, change.note, change.has_members = Status.HELD, note[:500], False
         PriceChange.objects.filter(pk=change.pk).update(
-            status=Status.HELD, note=note[:500], has_members=False
+            status=change.status, note=change.note, has_members=False
         )
+
+
+def _tell(change: PriceChange) -> None:
+    """Tell the log what has become of a change whose instant has come."""
+    level = logging.WARNING if change.status == Status.HELD else logging.INFO
+    note = f": {change.note}" if change.note else ""
+    with about(change_id=change.pk):
+        logger.log(level, "Price change %s is %s now%s", change.pk, change.status, note)
 
 
 def start(change: PriceChange) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import shlex
 import signal
@@ -13,7 +12,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from django.conf import settings
 from django.core.management import (
     CommandError,
     call_command,
@@ -24,7 +22,7 @@ from django.core.management import (
 from price_changes.models import PriceChange
 from price_changes.running import starting
 from price_changes.tests.changes import clock, scheduled
-from pricebook.tests.servers import until
+from pricebook.tests.servers import on_this_database, until
 from services import price_state, repricing
 from services.models import Repricing, Service, Skip, Subscription
 from services.repricing import chunks
@@ -602,17 +600,9 @@ def begun(*words):
 
 
 def start(*words):
-    database = settings.DATABASES["default"]
     return subprocess.Popen(
         [sys.executable, SERVICE / "manage.py", *words],
-        env=os.environ
-        | {
-            "DATABASE_URL": "",
-            "DB_HOST": database["HOST"],
-            "DB_NAME": database["NAME"],
-            "DB_USER": database["USER"],
-            "DB_PASS": database["PASSWORD"],
-        },
+        env=on_this_database(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

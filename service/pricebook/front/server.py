@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,13 +30,15 @@ Header = tuple[bytes, bytes]
 Refuse = Callable[[int, str, str, Scope], tuple[list[Header], bytes]]
 
 AT_A_TIME = 64 * 1024  # bytes of a stream that one visit to a thread fetches
+PROBES_AT_ONCE = 4  # their threads: none of them takes a connection of the pool
 
 
 class Front:
     """The application.
 
     `longest_of` gives the most bytes that a body sent to a path may have, and `refuse` makes the
-    body of an answer to a request that Django never sees.
+    body of an answer to a request that Django never sees. The paths in `probes` have threads of
+    their own, so that they are answered while all others wait for something.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Front:
         longest_of: Callable[[str], int],
         reader_timeout: float,
         refuse: Refuse,
+        probes: Collection[str] = (),
     ) -> None:
         self.application = application
         self.bodies = bodies
@@ -55,6 +58,8 @@ class Front:
         self.reader_timeout = reader_timeout
         self.refuse = refuse
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix="web")
+        self.probes = probes
+        self.threads_of_probes = ThreadPoolExecutor(PROBES_AT_ONCE, thread_name_prefix="probes")
         self.began = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +86,8 @@ class Front:
 
     async def _answer(self, answer: Answer, receive: Receive, send: Send) -> None:
         in_thread = asyncio.get_running_loop().run_in_executor
-        whole = await in_thread(self.threads, answer.start)
+        probes = answer.path in self.probes
+        whole = await in_thread(self.threads_of_probes if probes else self.threads, answer.start)
         if whole is not None:
             await _send(send, answer.status, answer.headers, whole)
             return

@@ -16,12 +16,17 @@ def address_of(request: HttpRequest) -> str:
     Each proxy appends to X-Forwarded-For the address that it was asked from. Entries before those
     of our own proxies are the client's words.
     """
+    return _shortened(whole_address_of(request))
+
+
+def whole_address_of(request: HttpRequest) -> str:
+    """The same, and of IPv6 the address itself, as it was written; it may be anything else."""
     address = request.META.get("REMOTE_ADDR") or ""
     if settings.PROXIES:
         forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
         if len(forwarded) >= settings.PROXIES:
             address = forwarded[-settings.PROXIES].strip() or address
-    return _shortened(address)
+    return address
 
 
 def _shortened(address: str) -> str:

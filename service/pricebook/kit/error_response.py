@@ -85,7 +85,7 @@ def plain_error(
 ) -> HttpResponse:
     """An error that no view has answered, or that comes before there is a request."""
     body = problem(status_code, {"code": code, "detail": detail}, request.path if request else None)
-    return HttpResponse(
+    response = HttpResponse(
         JSONRenderer.encoder.encode(body),
         content_type=MEDIA_TYPE,
         status=status_code,
@@ -94,6 +94,8 @@ def plain_error(
             api_version.HEADER: api_version.VERSION,
         },
     )
+    response.code = code  # type: ignore[attr-defined]  # for the line in the log
+    return response
 
 
 def is_api(request: HttpRequest) -> bool:

@@ -1,4 +1,6 @@
-"""Filters of the log: each record has its request's id, and what strangers cause one line."""
+"""Filters of the log: each record has its request's id, what strangers cause is one line, and a
+probe that fails again and again is told once.
+"""
 
 import logging
 
@@ -21,3 +23,13 @@ class OneLineFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.exc_info = record.exc_text = None
         return True
+
+
+class ProbeFilter(logging.Filter):
+    """Leaves out Django's line for each probe that is answered 503: `seeing.readiness` tells when
+    that begins and ends.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        request = getattr(record, "request", None)
+        return not (getattr(request, "is_probe", False) and record.levelno >= logging.ERROR)

@@ -12,6 +12,9 @@ from pricebook.local.postgres import open_log
 from pricebook.local.processes import Process, exit_code, marked, spawn, until
 
 GUARD = "pricebook-guard"
+# The directory of the times of requests and tasks (seeing/measured.py): one for all processes of a
+# host, but not for Flower, which would write metrics of its own there.
+TIMES = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Child:
@@ -74,8 +77,9 @@ def programs(
     """The programs that `up` runs: their commands, and their own variables of the environment."""
     celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
     schedule = home.run / "celerybeat-schedule"
+    times = {TIMES: environment.get(TIMES) or str(home.run / "times")}
 
-    quiet = {}
+    quiet = dict(times)
     if os.geteuid() == 0:  # all of this is on loopback, and takes JSON only
         quiet["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser"
 
@@ -90,8 +94,9 @@ def programs(
     events += ["--pool", "threads", "--concurrency", "32"]
     web = [*web_server("pricebook.asgi:application"), "--host", "127.0.0.1", "--port", str(port)]
     flower = [*celery, "flower", "--address=127.0.0.1", f"--port={port + 1}"]
+    flower.append("--conf=pricebook/flower_config.py")
     return {
-        "web": (web, {"DB_POOL": "1"}),
+        "web": (web, {"DB_POOL": "1"} | times),
         "worker": (worker("worker"), quiet),
         "worker2": (worker("worker2"), quiet),
         "events": (worker("events", *events), quiet),

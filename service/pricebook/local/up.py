@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -231,6 +232,8 @@ class Supervisor:
             # In the environment, because anybody can read arguments with ps.
             "FLOWER_BASIC_AUTH": f"{credentials['user']}:{credentials['password']}",
         }
+        # Counts begin anew with a run; those of a process that is started again go on.
+        shutil.rmtree(runner.home.run / "times", ignore_errors=True)
         self.watched = [Watched(name) for name in NAMES]
         self.servers_seen = time.monotonic()
         self.selector = selectors.DefaultSelector()

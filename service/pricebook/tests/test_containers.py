@@ -145,7 +145,8 @@ class TestServices:
 
     @pytest.mark.parametrize("name", sorted(OURS))
     def test_of_ours_get_no_variable_that_settings_do_not_read(self, services, name):
-        read = [CHECKOUT / "service/pricebook" / name for name in ("settings.py", "logs.py")]
+        modules = ("settings.py", "logs.py", "seeing/measured.py")
+        read = [CHECKOUT / "service/pricebook" / module for module in modules]
         settings = "".join(path.read_text() for path in read)
         given = services[name]["environment"].keys() - {"FLOWER_BASIC_AUTH"}
         assert {variable for variable in given if f'"{variable}"' not in settings} == set()

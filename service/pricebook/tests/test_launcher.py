@@ -1,5 +1,6 @@
 """The launcher and its servers, with real processes: what is killed here is really killed."""
 
+import http.client
 import os
 import shutil
 import signal
@@ -111,6 +112,19 @@ def held(home: Path, **variables: str) -> Iterator[Launcher]:
     with running([sys.executable, "-P", "-c", HOLD, str(home)], environment) as launcher:
         launcher.until_it_says("holding")
         yield launcher
+
+
+def asked(port: int, path: str) -> tuple[int, bytes]:
+    """The status and the body of an answer; 0 while nobody listens."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        client.request("GET", path)
+        response = client.getresponse()
+        return response.status, response.read()
+    except OSError:
+        return 0, b""
+    finally:
+        client.close()
 
 
 def servers(home: Path) -> list[Process]:
@@ -429,7 +443,7 @@ class TestUp:
         return [LAUNCHER, "--home", str(home), "--port", str(PORT), "up"]
 
     def test_runs_everything_and_ends_it(self, home, command):
-        environment = clean_environment()
+        environment = clean_environment(METRICS_NETWORKS="127.0.0.0/8")
         with running(command, environment) as first:
             first.until_it_says("the book is empty")
             first.until_it_says("Ctrl-C stops all of it")
@@ -447,6 +461,15 @@ class TestUp:
             assert "✓ worker2 answers" in doctor.stdout
             assert "✓ events answers" in doctor.stdout
             assert (doctor.returncode, "✗" in doctor.stdout) == (0, False), doctor.stdout
+
+            # The web server tells the times of the workers, too; Flower tells strangers nothing.
+            tasks = (
+                b'pricebook_task_seconds_count{outcome="success",task="services.tasks.set_price"}'
+            )
+            assert until(lambda: tasks in asked(PORT, "/metrics")[1], 20)
+            assert until(lambda: asked(PORT + 1, "/")[0], 20)
+            for page in ("/metrics", "/healthcheck", "/"):
+                assert (page, asked(PORT + 1, page)[0]) == (page, 401)
 
             before = status(Home(home))["children"]
             os.kill(before["beat"], signal.SIGKILL)

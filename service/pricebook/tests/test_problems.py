@@ -88,8 +88,7 @@ class TestRequestId:
     def test_is_in_the_log(self, caplog):
         caplog.handler.addFilter(RequestIdFilter())
         Browser().get("/nothing", headers={"X-Request-ID": "crm:000017"})
-        seen = [record.request_id for record in caplog.records]
-        assert seen == ["crm:000017"]
+        assert {record.request_id for record in caplog.records} == {"crm:000017"}
 
     def test_is_none_outside_of_a_request(self):
         record = logging.makeLogRecord({})

@@ -1,6 +1,5 @@
 """LOG_SQL shows statements, and nobody's e-mail unless it is told to."""
 
-import os
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connection
 
 from pricebook.kit.sql_log import log_statement
+from pricebook.tests.servers import on_this_database
 
 EMAIL = "andrey@example.com"
 
@@ -59,21 +59,10 @@ class TestSetting:
     """In a process of its own, as a person turns it on."""
 
     def log(self, **environment):
-        database = connection.settings_dict
         result = subprocess.run(
             [sys.executable, "service/manage.py", "shell", "-v", "0", "-c", QUESTION],
             cwd=settings.BASE_DIR.parent,
-            env=os.environ
-            | {
-                "DATABASE_URL": "",
-                "DB_HOST": database["HOST"],
-                "DB_NAME": database["NAME"],
-                "DB_USER": database["USER"],
-                "DB_PASS": database["PASSWORD"],
-                "PGPORT": str(database["PORT"] or 5432),
-                "SECRET_KEY": "x" * 50,
-            }
-            | environment,
+            env=on_this_database() | {"SECRET_KEY": "x" * 50} | environment,
             capture_output=True,
             text=True,
             check=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import datetime
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import F
 
+from pricebook.kit.log_context import about
 from pricebook.kit.points import at_point
 from services.hooks import Chunk
 from services.models import Repricing, RepricingStep, Skip
 from services.repricing.locks import LockHeld, giving_way, wait_for_listing
 from services.repricing.movers import COMMENT, MOVERS, PRICE, next_row, stamp_pair
+
+logger = logging.getLogger(__name__)
 
 # The rows that one transaction looks at: no price edit has to wait for more.
 CHUNK = 4_000
@@ -108,6 +112,8 @@ def take_chunk(
                 _part(done, sizes)
                 continue
             reason = str(error).partition("\n")[0]
+            with about(change_id=step.repricing.change_id):
+                logger.info("A chunk of %s has failed, and is halved: %s", step, reason)
             failed = (step.pk, step.after_id)
             sizes[step.pk] = sizes.get(step.pk, CHUNK) // 2
 
@@ -272,3 +278,5 @@ def _leave_out_next(step: RepricingStep, reason: str) -> None:
         Repricing.objects.filter(pk=step.repricing_id).update(
             failed=F("failed") + 1, checked=F("checked") + 1
         )
+        with about(change_id=step.repricing.change_id):
+            logger.warning("Subscription %s could not be moved: %s", subscription_id, reason)

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import os
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from hypothesis import strategies as st
 
 from clients.models import Client
 from pricebook.kit.names import normal_form
+from pricebook.tests.servers import on_this_database
 from services import repricing
 from services.audit import book_check
 from services.models import Plan, Repricing, Service, Subscription, Subtotal
@@ -827,18 +827,10 @@ class TestPipes:
     """Standard input and output, in processes of their own."""
 
     def run(self, command: str) -> subprocess.CompletedProcess[bytes]:
-        database = settings.DATABASES["default"]
         manage = f"'{sys.executable}' '{settings.BASE_DIR}/manage.py'"
         return subprocess.run(
             ["bash", "-c", "set -o pipefail; " + command.replace("manage", manage)],
-            env=os.environ
-            | {
-                "DATABASE_URL": "",
-                "DB_HOST": database["HOST"],
-                "DB_NAME": database["NAME"],
-                "DB_USER": database["USER"],
-                "DB_PASS": database["PASSWORD"],
-            },
+            env=on_this_database(),
             capture_output=True,
             timeout=60,
         )
