@@ -627,7 +627,7 @@ class TestEveryPage:
         assert not violations
 
     def violations(self, visit: Visit, path: str) -> list[str]:
-        """Findings of axe, moderate and worse, that are not Unfold's; and pages that are too wide."""
+        """Findings of axe, moderate and worse, not Unfold's; and pages that are too wide."""
         page = visit.open(path)
         page.evaluate(AXE)
         found = []
