@@ -9,6 +9,7 @@ from psycopg import IsolationLevel
 
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
+from pricebook.beat_schedule import CELERY_BEAT_SCHEDULE  # noqa: F401 - as above
 from pricebook.database.watched import Watched
 from pricebook.kit import session_limits, zone_rules
 from pricebook.kit.currency import minor_unit_of
@@ -306,29 +307,8 @@ CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
-HOURLY = 60.0 * 60  # seconds
 CELERY_RESULT_EXPIRES = None  # there are none; otherwise beat would have a task for it
 CELERY_BEAT_SCHEDULER = "pricebook.beat:Scheduler"
-CELERY_BEAT_SCHEDULE = {
-    # The sweep finds work that a lost message, a dead broker or an edit in SQL has left. It is one
-    # query that reads only what is due. No message has `expires`: a worker whose clock is ahead
-    # would throw all of them away. pricebook/beat.py bounds how many wait.
-    "reprice": {"task": "services.tasks.set_price", "schedule": 2.0},
-    "stamp": {"task": "services.tasks.set_comment", "schedule": 2.0},
-    "run jobs": {"task": "services.tasks.run_jobs", "schedule": 2.0},
-    "fold the total": {"task": "services.tasks.fold_total", "schedule": 5.0},
-    "fold starts and ends to come": {
-        "task": "services.tasks.fold_total",
-        "kwargs": {"all_to_come": True},
-        "schedule": HOURLY,
-    },
-    "make points": {"task": "services.tasks.make_points", "schedule": 5.0},
-    "tell events": {"task": "events.tasks.tell_events", "schedule": 1.0},
-    "forget old events": {"task": "events.tasks.forget_events", "schedule": HOURLY},
-    "write when keys were used": {"task": "keys.tasks.write_last_used", "schedule": 60.0},
-    "forget old answers": {"task": "pricebook.tasks.forget_answers", "schedule": HOURLY},
-    "check the book": {"task": "services.tasks.check_book", "schedule": HOURLY},
-}
 
 # --- Slow clients -----------------------------------------------------------------------------
 
