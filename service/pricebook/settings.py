@@ -190,7 +190,7 @@ else:
         "PASSWORD": env.str("DB_PASS", ""),
     }
 database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
-# What these limit: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
+# Their meaning: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
 DB_SILENCE_TIMEOUT = whole_number("DB_SILENCE_TIMEOUT", 10, 4, 7200)
 IDLE_TRANSACTION_TIMEOUT = seconds("IDLE_TRANSACTION_TIMEOUT", 10)

@@ -12,7 +12,7 @@ class PathBetween:
     """Listens on a port of this machine, and hands all bytes on to a server's socket, both ways.
 
     While it is hushed the kernel goes on accepting connections and bytes, and nobody answers: as
-    with a proxy under SIGSTOP. What has come meanwhile is handed on when it goes on.
+    with a proxy under SIGSTOP. When it goes on, it hands on all that has come meanwhile.
     """
 
     def __init__(self, server: tuple[str, int] | str) -> None:
