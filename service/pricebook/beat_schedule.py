@@ -1,4 +1,4 @@
-"""The messages that beat sends, and how often: a setting. Each task is told in docs/operating.md."""
+"""The messages that beat sends, and how often: a setting; docs/operating.md tells each task."""
 
 HOURLY = 60.0 * 60  # seconds
 CELERY_BEAT_SCHEDULE = {
