@@ -287,6 +287,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 5.0,
         "options": {"expires": 5},
     },
+    "seal the ledger": {
+        "task": "services.tasks.seal_ledger",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "tell events": {
         "task": "events.tasks.tell_events",
         "schedule": 1.0,
