@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 
 from django.db import connection
@@ -12,11 +12,13 @@ from services.ledger.changes_feed import Place
 from services.ledger.seals.rows import BEGINNING, FORMAT, Content
 
 GENESIS = bytes(32)  # the hash before the first block
+# An instant as a hash has it, whatever the session's time zone is.
+IN_UTC = """to_char({instant} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block without its rows: all that its hash is made of."""
+    """A block without its rows: all that its hash is made of. `sealed_at` is as `IN_UTC` says."""
 
     number: int
     first: Place
@@ -25,7 +27,7 @@ class Block:
     digest: bytes
     previous: bytes
     life: str
-    sealed_at: datetime
+    sealed_at: str
 
     @property
     def rows(self) -> int:
@@ -42,7 +44,7 @@ class Block:
             f"rows {' '.join(map(str, self.counts))}",
             f"digest {self.digest.hex()}",
             f"life {self.life}",
-            f"sealed {self.sealed_at.astimezone(UTC).isoformat(timespec='microseconds')}",
+            f"sealed {self.sealed_at}",
         )
         return sha256("".join(f"{line}\n" for line in lines).encode()).digest()
 
@@ -121,8 +123,8 @@ def head() -> Head | None:
         found = cursor.fetchone()
     if found is None:
         return None
-    *values, xact, id = found
-    return Head(*values, last=Place(xact, id))
+    number, hash, sealed_at, life, xact, id = found
+    return Head(number, hash, sealed_at, life, Place(xact, id))
 
 
 def unsealed() -> Unsealed:

@@ -174,9 +174,9 @@ def sent(table: Table, span: Span) -> Iterator[Buffer]:
             raise
         while length > 0:
             length, _ = server.get_copy_data(0)
-        while result := server.get_result():
-            if result.status != ExecStatus.COMMAND_OK:
-                raise OperationalError(result.get_error_message())
+        while (end := server.get_result()) is not None:
+            if end.status != ExecStatus.COMMAND_OK:
+                raise OperationalError(end.get_error_message())
 
 
 def place_of(row: Buffer, table: Table) -> Place:

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from pricebook.kit.points import at_point
 from services.ledger.changes_feed import Place
-from services.ledger.seals.blocks import GENESIS, Block
+from services.ledger.seals.blocks import GENESIS, IN_UTC, Block
 from services.ledger.seals.rows import BEGINNING, read
 from services.models import SealedBlock
 
@@ -63,11 +63,11 @@ END = NEXT.format(
     ),
     corrections=FACTS.format(table="services_correction", xact="xact", oldest=OLDEST, which=""),
 )
+# The timeline is the first part of the name of a segment of the log.
 LIFE = """
-SELECT system_identifier || '.' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,
-       book_clock()
-  FROM pg_control_system()
-"""
+SELECT system_identifier || '.' || ('x' || left(segment, 8))::bit(32)::int, now, {sealed_at}
+  FROM pg_control_system(), pg_walfile_name(pg_current_wal_lsn()) segment, book_clock() now
+""".format(sealed_at=IN_UTC.format(instant="now"))
 
 
 def seal(seconds: float = 5.0) -> int:
@@ -112,7 +112,7 @@ def _seal_block() -> bool:
         last = Place(*end)
         (content,) = read([last], after=Place(xact, id))
         cursor.execute(LIFE)
-        life, now = cursor.fetchone()
+        life, now, sealed_at = cursor.fetchone()
         assert content.first is not None
         block = Block(
             number=number + 1,
@@ -122,7 +122,7 @@ def _seal_block() -> bool:
             digest=content.digest,
             previous=bytes(previous),
             life=life,
-            sealed_at=now,
+            sealed_at=sealed_at,
         )
         SealedBlock.objects.create(
             number=block.number,

@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from services.ledger.changes_feed import Place
-from services.ledger.seals.blocks import GENESIS, Block, Unsealed, unsealed
+from services.ledger.seals.blocks import GENESIS, IN_UTC, Block, Unsealed, unsealed
 from services.ledger.seals.rows import (
     BEGINNING,
     TABLES,
@@ -21,7 +21,6 @@ from services.ledger.seals.rows import (
     Span,
     Table,
     parted_checks,
-    place_of,
     read,
     sent,
 )
@@ -32,10 +31,10 @@ NAMED = 20  # rows of a broken block
 ShowProgress = Callable[[int, int], None]
 
 BLOCKS = """
-SELECT number, first_xact, first_id, last_xact, last_id, counts, digest, previous, life, sealed_at,
-       hash
+SELECT number, first_xact, first_id, last_xact, last_id, counts, digest, previous, life,
+       {sealed_at}, hash
   FROM services_sealedblock WHERE number >= %s AND number <= %s ORDER BY number LIMIT 500
-"""
+""".format(sealed_at=IN_UTC.format(instant="sealed_at"))
 BEFORE = "SELECT last_xact, last_id, hash FROM services_sealedblock WHERE number = %s"
 CHECKS = "SELECT checks FROM services_sealedblock WHERE number = %s"
 SIZE = """
@@ -71,7 +70,7 @@ class Broken:
 
     block: int
     why: str
-    sealed_at: datetime | None = None
+    sealed_at: str = ""
     rows: tuple[str, ...] = ()
     count: int = 0
 
@@ -192,7 +191,7 @@ def _walk(cursor: CursorWrapper, found: Found, after: Place, report: Report) -> 
 
 
 def _named(cursor: CursorWrapper, block: Block, span: Span, content: Content) -> Broken:
-    """Say which rows of a block are others than those that were sealed, as far as it can be said."""
+    """Say which rows of a block are others than were sealed, as far as it can be said."""
     cursor.execute(CHECKS, [block.number])
     sealed = parted_checks(bytes(cursor.fetchone()[0]), block.counts)
     said: list[str] = []
@@ -236,7 +235,7 @@ def _is_known(cursor: CursorWrapper, head: str, report: Report) -> bool:
     number, _, hash = head.rpartition(":")
     cursor.execute(OF_HEAD, [hash])
     found = cursor.fetchone()
-    if found is None or number and int(number) != found[0]:
+    if found is None or (number and int(number) != found[0]):
         return False
     return bool(found[0] <= report.head_block)
 
@@ -257,12 +256,9 @@ def _undone(again: list[bool], instants: list[datetime]) -> list[tuple[datetime,
         turns = [turn for turn in turns if turn[0] < instant]
         if (turns[-1][1] if turns else False) == counts:
             turns.append((instant, not counts))
-    instants = [instant for instant, _ in turns]
-    ends: list[datetime | None] = [*instants[1:], None]
+    ends = [instant for instant, _ in turns[1:]] + [None]
     return [
-        (instant, end)
-        for (instant, is_undone), end in zip(turns, ends, strict=True)
-        if is_undone
+        (instant, end) for (instant, is_undone), end in zip(turns, ends, strict=False) if is_undone
     ]
 
 

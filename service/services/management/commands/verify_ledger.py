@@ -94,8 +94,10 @@ class Command(BaseCommand):
             )
         if waiting.seconds > LATE:
             raise CommandError(
-                _("The ledger is not sealed since %(at)s: no worker does it, or a transaction is"
-                  " open in a database of the server.")
+                _(
+                    "The ledger is not sealed since %(at)s: no worker does it, or a transaction is"
+                    " open in a database of the server."
+                )
                 % {"at": waiting.oldest}
             )
         self.stdout.write(head_said(newest) + waits(waiting))
@@ -122,7 +124,8 @@ class Command(BaseCommand):
         mark = "✓" if report.is_sound else " "
         fitting = {"blocks": grouped(report.blocks), "rows": grouped(report.rows)}
         self.stdout.write(
-            f"{mark} " + _("%(blocks)s blocks with %(rows)s rows are as they were sealed") % fitting
+            f"{mark} "
+            + _("%(blocks)s blocks with %(rows)s rows are as they were sealed") % fitting
             + (_(", from block %(first)s on") % {"first": first} if first > 1 else "")
             + (f": {report.head_block}:{report.head}" if report.head else "")
             + (waits(report.unsealed) if report.unsealed else "")
