@@ -25,6 +25,7 @@ from price_changes.showing.bridges import changes_of, is_plain_edit, names_of, t
 from price_changes.showing.sentences import sentence
 from pricebook.kit.snapshot import one_snapshot
 from services.audit import book_check
+from services.ledger import seals
 from services.ledger.bridge import Bridge, Step, bridge
 from services.ledger.changes_feed import Place
 from services.models import Correction, Job, book_clock
@@ -250,6 +251,7 @@ class Evidence:
                 f"{iso(check.at)}: {check.says}" if check else "none is kept"
             ),
             "By what was known at": iso(self.now),
+            "Newest sealed block of the ledger": seals.head() or "none is sealed",
         }
         for name, value in told.items():
             yield name, str(value)

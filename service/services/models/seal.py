@@ -24,7 +24,7 @@ class SealedBlock(models.Model):
     # The rows of each table, in the order of `rows.TABLES`; and their SHA-256.
     counts = ArrayField(models.BigIntegerField())
     digest = models.BinaryField()
-    # The CRC-32 of each row, four bytes each: it names the row that was changed, and proves nothing.
+    # The CRC-32 of each row, four bytes each: it names a row that was changed, and proves nothing.
     checks = models.BinaryField()
     previous = models.BinaryField()
     hash = models.BinaryField()
