@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 
 from pricebook.kit.exact_json import encode
 from pricebook.kit.figures import grouped
@@ -133,7 +134,7 @@ class Command(BaseCommand):
 
     def _print_broken(self, broken: Broken) -> None:
         named = {"block": broken.block, "at": broken.sealed_at, "count": grouped(broken.count)}
-        self.stdout.write("✗ " + _(SAYS[broken.why]) % named)
+        self.stdout.write("✗ " + SAYS[broken.why] % named)
         for row in broken.rows:
             self.stdout.write(f"    {row}")
         if broken.count > len(broken.rows):
@@ -142,11 +143,15 @@ class Command(BaseCommand):
 
 
 SAYS = {
-    "missing": "Block %(block)s is missing.",
-    "chain": "Block %(block)s, sealed at %(at)s, names another block before it than there is.",
-    "hash": "Block %(block)s, sealed at %(at)s, does not have its own hash: it was changed.",
-    "rows": "Block %(block)s, sealed at %(at)s, has other rows than were sealed. Differences that"
-    " can be named: %(count)s.",
+    "missing": _lazy("Block %(block)s is missing."),
+    "chain": _lazy(
+        "Block %(block)s, sealed at %(at)s, names another block before it than there is."
+    ),
+    "hash": _lazy("Block %(block)s, sealed at %(at)s, does not have its own hash: it was changed."),
+    "rows": _lazy(
+        "Block %(block)s, sealed at %(at)s, has other rows than were sealed. Differences that can"
+        " be named: %(count)s."
+    ),
 }
 
 
