@@ -28,7 +28,7 @@ class SealedBlock(models.Model):
     checks = models.BinaryField()
     previous = models.BinaryField()
     hash = models.BinaryField()
-    # Of the database that sealed it: its system identifier and timeline.
+    # The database that sealed it: its system identifier and timeline.
     life = models.CharField(max_length=40)
     sealed_at = models.DateTimeField(db_default=Clock())
 

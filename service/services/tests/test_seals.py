@@ -65,7 +65,7 @@ def lived() -> None:
 
 @contextmanager
 def tampered(table: str, sql: str) -> Iterator[None]:
-    """What the owner of the tables can do. It is taken back."""
+    """Do what the owner of the tables can do. It is taken back."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE services_{table} DISABLE TRIGGER USER")
         cursor.execute(sql)

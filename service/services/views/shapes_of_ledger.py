@@ -80,7 +80,8 @@ class FeedSerializer(serializers.Serializer):
         " here; null: read on, or the database's user may not see who holds the feed up.",
     )
     sealed = SealedSerializer(
-        allow_null=True, help_text="Of the whole ledger, and not of these entries; null: none is."
+        allow_null=True,
+        help_text="The head of the whole ledger, and not of these entries; null: none is.",
     )
 
 

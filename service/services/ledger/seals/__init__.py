@@ -5,7 +5,7 @@
     sealing     a task makes blocks of what no open transaction can precede
     verifying   walks the chain, and names the first block that does not fit
 
-A change of what is sealed is found by the chain alone. Who can write the whole database could seal
+A change of what is sealed is found by the chain alone. An owner of the database could seal
 everything anew: that is found by a head that was kept elsewhere. docs/decisions/0043-seals.md
 """
 

@@ -74,7 +74,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Unsealed:
-    """What waits to be sealed. `rows`: how many of the ledger's tables; no more than `COUNTED` are
+    """The rows that wait to be sealed. `rows`: how many of the ledger's tables; no more than `COUNTED` are
     counted. `oldest`: when the first of them was recorded. `seconds`: its age.
 
     `is_ahead`: the head is of a transaction that this server has not reached, so nothing is sealed:
@@ -128,9 +128,9 @@ def head() -> Head | None:
 
 
 def unsealed() -> Unsealed:
-    """What was recorded behind the head. Two queries, by indexes, of at most `COUNTED` rows each.
+    """Count what was recorded behind the head. Two queries, by indexes, of at most `COUNTED` rows each.
 
-    What an open transaction may precede waits, too.
+    It counts, too, what an open transaction may precede.
     """
     newest = head()
     place = newest.last if newest else BEGINNING

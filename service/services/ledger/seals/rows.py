@@ -1,4 +1,4 @@
-"""What is sealed: the rows of six tables, as the bytes that are hashed.
+"""The rows that are sealed, of six tables, as the bytes that are hashed.
 
 A row is written as PostgreSQL's COPY sends it in its binary format: the number of columns in two
 bytes, then each value with its length in four (-1: NULL), in network order. Whole numbers have 8
@@ -31,7 +31,7 @@ COPY = "COPY ({sql}) TO STDOUT (FORMAT binary)"
 ENTRY = """subscription_id, client_id, service_id, plan_id, price, price_state::text, locked_until,
        started_at, ended_at, unpaid_since, period_only, source::text, external_id::text,
        effective_at, recorded_at, change_id, author::text, request_id::text"""
-# Of a fact that is no entry, the whole transaction is in one block.
+# The facts of a transaction that are no entries are all in one block.
 FACTS = """
 SELECT {xact}, id, {columns}
   FROM {table}
@@ -125,7 +125,7 @@ PAIR = Struct(">qiq")
 
 @dataclass(frozen=True)
 class Span:
-    """What a block covers: all behind a place, up to another one."""
+    """The stretch that a block covers: all behind a place, up to another one."""
 
     after: Place
     last: Place
@@ -147,7 +147,7 @@ def sent(table: Table, span: Span) -> Iterator[Buffer]:
     """The rows of a table in a span, in their order, as they are hashed. One query.
 
     They come straight from libpq: psycopg's own reading of a COPY costs as much as the hash does.
-    Whoever doesn't take them all loses the connection.
+    A caller that doesn't take them all loses the connection.
     """
     connection.ensure_connection()
     server: PGconn = connection.connection.pgconn
@@ -186,7 +186,7 @@ def place_of(row: Buffer, table: Table) -> Place:
 
 
 def read(last: Sequence[Place], after: Place) -> list[Content]:
-    """What the blocks have that end at these places, the first of which begins behind `after`.
+    """Read the rows of the blocks that end at these places; the first one begins behind `after`.
 
     A query for each table, whatever the number of blocks.
     """

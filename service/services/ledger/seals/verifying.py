@@ -43,8 +43,8 @@ SELECT max(number), coalesce((SELECT sum(rows) FROM services_sealedblock,
   FROM services_sealedblock
 """
 OF_HEAD = "SELECT number FROM services_sealedblock WHERE hash = decode(%s, 'hex')"
-# What stands beside a value and was derived from facts: which instants others have undone; and that
-# a judgement has its place.
+# Two things stand beside a value that facts decide: for which instants others have undone it; and
+# the place of its judgement.
 UNDONE = """
 SELECT value.id, value.undone, value.judged_xact IS NULL AND value.seen IS NOT NULL
                                AND value.held IS NOT NULL,
