@@ -1,21 +1,22 @@
-"""Sealing and verifying the ledger, beside COPY of the same columns; and a repricing beside sealing.
+"""Sealing and verifying the ledger beside COPY of its columns; and a repricing beside a sealer.
 
-A book with entries of its own (each price negotiated, the ledger's widest rows), sealed in blocks of
-10,000. Each round reads all entries by `COPY … TO STDOUT`, through psycopg, in the order of the
-feed; seals them anew; and verifies the chain. Then a list price moves over and over, with nothing
-beside it and with a sealer in another process, sixty times as often as beat's. The chain must fit at
-the end.
+All prices are negotiated, so each has an entry of its own. Each round reads all entries by
+`COPY … TO STDOUT`, through psycopg, in the order of the feed; seals them anew, in blocks of 10,000
+rows; and verifies the chain. Then a list price moves over and over, with nothing beside it and with
+a sealer in another process, which comes each second. The chain must fit at the end.
 """
 
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from django.db import connection
 
-from benchmarks import results
+from benchmarks import results, stopwatch
 from benchmarks.scratch import environment_of_the_book, say, scratch_book
 from pricebook.local.paths import SERVICE
 from services import repricing
@@ -49,62 +50,75 @@ def measure(subscriptions: int, rounds: int) -> list[dict[str, Any]]:
     execute("UPDATE services_subscription SET price_state = 'negotiated', price = price + 1")
     execute("VACUUM ANALYZE services_ledgerentry")
     execute("ALTER TABLE services_sealedblock DISABLE TRIGGER sealed_not_truncated")
-    rows = 2 * subscriptions
-    found = results.interleaved(
-        {
-            "COPY … TO of the same columns": lambda: rate(rows, copy),
-            "seal": lambda: rate(rows, seal),
-            "verify": lambda: rate(rows, verify),
-        },
+    figures = compared(
+        2 * subscriptions,
         rounds,
+        {"COPY … TO of the same columns": copy, "seal": seal, "verify": verify},
     )
-    copied = found["COPY … TO of the same columns"]
-    figures = [
-        {
-            "rows": rows,
-            "what": name,
-            "rows/s": statistics.median(rates),
-            "× COPY, median of rounds": statistics.median(
-                rate / of_copy for rate, of_copy in zip(rates, copied, strict=True)
-            ),
-        }
-        for name, rates in found.items()
-    ]
     execute("UPDATE services_subscription SET price_state = 'follows'")
     repricing.reprice(600)
     service = Service.objects.order_by("pk")[0]
-    moved = service.subscriptions.count()
-    beside = results.interleaved(
-        {
-            "list price moves": lambda: rate(moved, lambda: move(service)),
-            "list price moves beside a sealer": lambda: beside_a_sealer(moved, service),
-        },
+    move(service)
+    figures += compared(
+        service.subscriptions.count(),
         rounds,
-    )
-    alone = beside["list price moves"]
-    figures += [
         {
-            "rows": moved,
-            "what": name,
-            "rows/s": statistics.median(rates),
-            "× COPY, median of rounds": None
-            if rates is alone
-            else statistics.median(rate / by for rate, by in zip(rates, alone, strict=True)),
-        }
-        for name, rates in beside.items()
-    ]
+            "a list price moves": lambda: move(service),
+            "it moves beside a sealer": lambda: move(service),
+        },
+        beside={"it moves beside a sealer"},
+    )
     seals.seal(600)
     report = seals.verify()
     assert report.is_sound
-    assert report.unsealed is not None
     say(f"  {report.blocks:,} blocks of {report.rows:,} rows fit")
     return figures
 
 
-def rate(rows: int, call: Any) -> float:
-    began = time.perf_counter()
-    call()
-    return rows / (time.perf_counter() - began)
+def compared(
+    rows: int,
+    rounds: int,
+    variants: dict[str, Callable[[], None]],
+    beside: Collection[str] = (),
+) -> list[dict[str, Any]]:
+    """Rows a second, and µs of CPU of this process and its session, beside the first variant."""
+    cpu: dict[str, list[float]] = {name: [] for name in variants}
+
+    def once(name: str) -> float:
+        with a_sealer() if name in beside else nullcontext():
+            _, seconds, wall = stopwatch.once(variants[name])
+        cpu[name].append(seconds / rows * 1e6)
+        return rows / wall
+
+    def call(name: str) -> Callable[[], float]:
+        return lambda: once(name)
+
+    rates = results.interleaved({name: call(name) for name in variants}, rounds)
+    (first, *_) = rates.values()
+    return [
+        {
+            "rows": rows,
+            "what": name,
+            "rows/s": statistics.median(found),
+            "× the first": statistics.median(
+                rate / of_first for rate, of_first in zip(found, first, strict=True)
+            ),
+            "µs of CPU a row": statistics.median(cpu[name]),
+        }
+        for name, found in rates.items()
+    ]
+
+
+@contextmanager
+def a_sealer() -> Iterator[None]:
+    environment = environment_of_the_book() | {"DJANGO_SETTINGS_MODULE": "pricebook.settings"}
+    sealer = subprocess.Popen([sys.executable, "-c", SEALER], cwd=SERVICE, env=environment)
+    time.sleep(2)  # it begins
+    try:
+        yield
+    finally:
+        sealer.kill()
+        sealer.wait()
 
 
 def copy() -> None:
@@ -130,17 +144,6 @@ def move(service: Service) -> None:
     service.full_price += 1
     Service.objects.filter(pk=service.pk).update(full_price=service.full_price)
     repricing.reprice(600)
-
-
-def beside_a_sealer(rows: int, service: Service) -> float:
-    environment = environment_of_the_book() | {"DJANGO_SETTINGS_MODULE": "pricebook.settings"}
-    sealer = subprocess.Popen([sys.executable, "-c", SEALER], cwd=SERVICE, env=environment)
-    try:
-        time.sleep(1.5)  # it begins
-        return rate(rows, lambda: move(service))
-    finally:
-        sealer.kill()
-        sealer.wait()
 
 
 def execute(sql: str) -> None:

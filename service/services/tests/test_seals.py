@@ -25,8 +25,9 @@ from price_changes.tests.changes import (
 from pricebook.tests.servers import until
 from services import corrections
 from services.ledger import seals
+from services.ledger.changes_feed import Place
 from services.ledger.seals import blocks, sealing
-from services.ledger.seals.rows import BEGINNING, TABLES
+from services.ledger.seals.rows import BEGINNING, TABLES, Span, sent
 from services.models import (
     CatalogueValue,
     CorrectedEntry,
@@ -123,6 +124,21 @@ class TestSealing:
             cursor.execute("SELECT pg_current_xact_id_if_assigned()")
             assert cursor.fetchone() == (None,)
         assert seals.head() == head
+
+    def test_is_for_good(self):
+        a_subscription()
+        sealed_all()
+        blocks_of_all = SealedBlock.objects.all()
+        for change in (lambda: blocks_of_all.update(life="1.1"), blocks_of_all.delete):
+            with pytest.raises(IntegrityError, match="append-only"):
+                change()
+
+    def test_that_is_broken_off_leaves_no_session_amid_a_copy(self):
+        a_book(3)
+        rows = sent(TABLES[3], Span(BEGINNING, Place(2**62, 0)))
+        next(rows)
+        rows.close()
+        assert seals.head() is None
 
     def behind_the_seal(self) -> seals.Report:
         """The transaction that began to write first commits after a block was sealed."""
@@ -331,8 +347,8 @@ class TestVerifying:
         second = SealedBlock.objects.get(number=2)
         block = blocks.Block(
             2,
-            seals.blocks.Place(second.first_xact, second.first_id),
-            seals.blocks.Place(second.last_xact, second.last_id),
+            Place(second.first_xact, second.first_id),
+            Place(second.last_xact, second.last_id),
             second.counts,
             bytes(second.digest),
             bytes(second.previous),
@@ -421,10 +437,7 @@ class TestFormat:
             ]
         )
         values = b"".join(
-            bytes(each)
-            for each in seals.rows.sent(
-                TABLES[0], seals.rows.Span(BEGINNING, seals.blocks.Place(block.last_xact, 0))
-            )
+            bytes(each) for each in sent(TABLES[0], Span(BEGINNING, Place(block.last_xact, 0)))
         )
         assert block.counts == [2, 0, 0, 1, 0, 0]
         assert bytes(block.digest) == sha256(values + row).digest()

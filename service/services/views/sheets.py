@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from services import ledger
-from services.ledger import Place
-from services.ledger import seals
+from services.ledger import Place, seals
 from services.ledger.entries import Entry
 from services.reading import breakdown, totals_by
 from services.reading.breakdown import Row

@@ -74,8 +74,10 @@ class Head:
 
 @dataclass(frozen=True)
 class Unsealed:
-    """The rows that wait to be sealed. `rows`: how many of the ledger's tables; no more than `COUNTED` are
-    counted. `oldest`: when the first of them was recorded. `seconds`: its age.
+    """The rows that wait to be sealed.
+
+    `rows`: how many of the ledger's tables; no more than `COUNTED` of each are counted. `oldest`:
+    when the first of them was recorded. `seconds`: its age.
 
     `is_ahead`: the head is of a transaction that this server has not reached, so nothing is sealed:
     the book was restored into another server.
@@ -128,9 +130,9 @@ def head() -> Head | None:
 
 
 def unsealed() -> Unsealed:
-    """Count what was recorded behind the head. Two queries, by indexes, of at most `COUNTED` rows each.
+    """Count what was recorded behind the head, also what an open transaction may precede.
 
-    It counts, too, what an open transaction may precede.
+    Two queries, by indexes, of at most `COUNTED` rows of a table.
     """
     newest = head()
     place = newest.last if newest else BEGINNING
