@@ -9,7 +9,6 @@ a sealer in another process, which comes each second. The chain must fit at the 
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -28,6 +27,8 @@ SEALER = """
 import django; django.setup()
 import time
 from services.ledger import seals
+seals.seal()
+print("begins", flush=True)
 while True:
     seals.seal()
     time.sleep(1)
@@ -112,13 +113,14 @@ def compared(
 @contextmanager
 def a_sealer() -> Iterator[None]:
     environment = environment_of_the_book() | {"DJANGO_SETTINGS_MODULE": "pricebook.settings"}
-    sealer = subprocess.Popen([sys.executable, "-c", SEALER], cwd=SERVICE, env=environment)
-    time.sleep(2)  # it begins
-    try:
-        yield
-    finally:
-        sealer.kill()
-        sealer.wait()
+    command = [sys.executable, "-c", SEALER]
+    with subprocess.Popen(command, cwd=SERVICE, env=environment, stdout=subprocess.PIPE) as sealer:
+        assert sealer.stdout is not None
+        sealer.stdout.readline()
+        try:
+            yield
+        finally:
+            sealer.kill()
 
 
 def copy() -> None:

@@ -110,7 +110,7 @@ def _seal_block() -> bool:
         if (end := cursor.fetchone()) is None:
             return False
         last = Place(*end)
-        (content,) = read([last], after=Place(xact, id))
+        (content,) = read([last], after=Place(xact, id), checked=True)
         cursor.execute(LIFE)
         life, now, sealed_at = cursor.fetchone()
         assert content.first is not None
