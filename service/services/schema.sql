@@ -560,7 +560,6 @@ CREATE TRIGGER sealed_append_only BEFORE DELETE OR UPDATE ON services_sealedbloc
 CREATE TRIGGER sealed_not_truncated BEFORE TRUNCATE ON services_sealedblock
     FOR EACH STATEMENT
     EXECUTE FUNCTION ledger_is_append_only();
-ALTER TABLE services_sealedblock DISABLE TRIGGER sealed_not_truncated;
 
 -- services_service --------------------------------------------------------------------------------
 
