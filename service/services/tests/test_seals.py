@@ -218,12 +218,13 @@ class TestSealing:
         assert report.rows == number_of_rows()
         assert report.blocks >= rounds
 
-    def test_stops_in_a_server_that_has_not_come_so_far(self):
+    def test_stops_in_a_server_that_has_not_come_so_far(self, caplog):
         a_subscription()
         sealed_all()
         with tampered("sealedblock", "UPDATE services_sealedblock SET last_xact = 2 ^ 62"):
             a_subscription()
             assert seals.seal() == 0
+            assert "restored into another server" in caplog.text
             assert seals.unsealed().is_ahead
             with pytest.raises(CommandError, match="restored into another server"):
                 call_command("verify_ledger", "--check")
