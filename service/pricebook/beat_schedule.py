@@ -15,6 +15,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": HOURLY,
     },
     "make points": {"task": "services.tasks.make_points", "schedule": 5.0},
+    "seal the ledger": {"task": "services.tasks.seal_ledger", "schedule": 60.0},
     "tell events": {"task": "events.tasks.tell_events", "schedule": 1.0},
     "forget old events": {"task": "events.tasks.forget_events", "schedule": HOURLY},
     "write when keys were used": {"task": "keys.tasks.write_last_used", "schedule": 60.0},

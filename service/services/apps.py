@@ -43,6 +43,7 @@ def _statements() -> list[NamedStatement]:
         named_pages,
         named_queries,
         named_reads,
+        named_seals,
         named_searches,
         named_writes,
     )
@@ -57,4 +58,5 @@ def _statements() -> list[NamedStatement]:
         *named_corrections.named_corrections(),
         *named_files.named_files(),
         *named_pages.named_pages(),
+        *named_seals.named_seals(),
     ]

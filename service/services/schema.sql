@@ -31,6 +31,8 @@ CREATE TABLE services_cataloguevalue (
     "position" bigint NOT NULL DEFAULT nextval('services_ledgerentry_id_seq'::regclass),
     seen numeric,
     held boolean DEFAULT false,
+    xact bigint NOT NULL DEFAULT ledger_xact(),
+    judged_xact bigint,
     CONSTRAINT services_cataloguevalue_pkey PRIMARY KEY (id),
     CONSTRAINT value_exact CHECK (plan_id IS NULL AND value = round(value, minor_unit()) OR plan_id IS NOT NULL AND value <= 100::numeric AND value = round(value, 0)),
     CONSTRAINT value_not_negative CHECK (value >= 0::numeric AND value <= 9999999999.99),
@@ -41,6 +43,8 @@ CREATE TABLE services_cataloguevalue (
 
 CREATE INDEX value_for_new_only ON services_cataloguevalue USING btree (effective_at) WHERE for_new_only;
 
+CREATE INDEX value_judged_sealed ON services_cataloguevalue USING btree (judged_xact, id) WHERE held IS NOT NULL AND seen IS NOT NULL;
+
 CREATE INDEX value_not_judged ON services_cataloguevalue USING btree (effective_at) WHERE held IS NULL;
 
 CREATE INDEX value_not_started ON services_cataloguevalue USING btree (effective_at) WHERE NOT started;
@@ -50,6 +54,8 @@ CREATE INDEX value_of_change ON services_cataloguevalue USING btree (change_id);
 CREATE INDEX value_of_plan ON services_cataloguevalue USING btree (plan_id, effective_at, id) WHERE plan_id IS NOT NULL;
 
 CREATE INDEX value_of_service ON services_cataloguevalue USING btree (service_id, effective_at, id) WHERE service_id IS NOT NULL;
+
+CREATE INDEX value_sealed ON services_cataloguevalue USING btree (xact, id);
 
 CREATE INDEX value_undoes ON services_cataloguevalue USING btree (undoes_id) WHERE undoes_id IS NOT NULL;
 
@@ -68,6 +74,10 @@ CREATE TRIGGER catalogue_value_undone AFTER INSERT ON services_cataloguevalue
 CREATE TRIGGER catalogue_value_unique AFTER INSERT ON services_cataloguevalue
     FOR EACH ROW WHEN (new.plan_id IS NOT NULL)
     EXECUTE FUNCTION value_of_two_plans();
+
+CREATE TRIGGER value_judged BEFORE INSERT OR UPDATE OF held ON services_cataloguevalue
+    FOR EACH ROW WHEN (new.seen IS NOT NULL AND new.held IS NOT NULL)
+    EXECUTE FUNCTION value_judged();
 
 -- services_clockfloor -----------------------------------------------------------------------------
 
@@ -127,10 +137,13 @@ CREATE TABLE services_correction (
     reason character varying(200) NOT NULL,
     author character varying(150) NOT NULL,
     recorded_at timestamp with time zone NOT NULL DEFAULT book_clock(),
+    xact bigint NOT NULL DEFAULT ledger_xact(),
     CONSTRAINT services_correction_pkey PRIMARY KEY (id),
     CONSTRAINT correction_of_the_past CHECK (since < until AND until <= recorded_at),
     CONSTRAINT correction_price_not_negative CHECK (price >= 0::numeric AND price <= 9999999999.99)
 );
+
+CREATE INDEX correction_sealed ON services_correction USING btree (xact, id);
 
 CREATE INDEX correction_since ON services_correction USING btree (since, subscription_id);
 
@@ -530,6 +543,34 @@ CREATE INDEX repricing_step_next ON services_repricingstep USING btree (kind, ef
 CREATE INDEX repricing_step_pair ON services_repricingstep USING btree (kind, service_id, plan_id, effective_at, id);
 
 CREATE INDEX services_repricingstep_repricing_id_ab9dc3a1 ON services_repricingstep USING btree (repricing_id);
+
+-- services_sealedblock ----------------------------------------------------------------------------
+
+CREATE TABLE services_sealedblock (
+    number bigint NOT NULL,
+    first_xact bigint NOT NULL,
+    first_id bigint NOT NULL,
+    last_xact bigint NOT NULL,
+    last_id bigint NOT NULL,
+    counts bigint[] NOT NULL,
+    digest bytea NOT NULL,
+    checks bytea NOT NULL,
+    previous bytea NOT NULL,
+    hash bytea NOT NULL,
+    life character varying(40) NOT NULL,
+    sealed_at timestamp with time zone NOT NULL DEFAULT book_clock(),
+    CONSTRAINT services_sealedblock_pkey PRIMARY KEY (number)
+);
+
+CREATE INDEX sealed_hash ON services_sealedblock USING btree (hash);
+
+CREATE TRIGGER sealed_append_only BEFORE DELETE OR UPDATE ON services_sealedblock
+    FOR EACH ROW
+    EXECUTE FUNCTION ledger_is_append_only();
+
+CREATE TRIGGER sealed_not_truncated BEFORE TRUNCATE ON services_sealedblock
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION ledger_is_append_only();
 
 -- services_service --------------------------------------------------------------------------------
 
@@ -3363,6 +3404,17 @@ BEGIN
         END IF;
     END LOOP;
     RETURN asked.id = ANY (found);
+END $function$;
+
+CREATE OR REPLACE FUNCTION value_judged()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF TG_OP = 'INSERT' OR OLD.held IS NULL THEN
+        NEW.judged_xact := ledger_xact();
+    END IF;
+    RETURN NEW;
 END $function$;
 
 CREATE OR REPLACE FUNCTION value_of_two_plans()

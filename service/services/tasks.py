@@ -16,7 +16,7 @@ from pricebook.kit import host_clock
 from services import jobs, repricing, sweeps
 from services.audit import book_check
 from services.hooks import price_changes
-from services.ledger import points
+from services.ledger import points, seals
 from services.models import renew_clock
 from services.reading import total
 
@@ -69,6 +69,12 @@ def fold_total(all_to_come: bool = False, **kwargs: Any) -> None:
 def make_points(**kwargs: Any) -> None:
     """Make the points that are due, so that totals of the past stay as fast as today's."""
     points.make(seconds=1.0)
+
+
+@shared_task(base=DatabaseTask)
+def seal_ledger(**kwargs: Any) -> None:
+    """Seal what was recorded since the last block, for 5 s at most: the next run goes on."""
+    seals.seal(seconds=5.0)
 
 
 @shared_task(base=DatabaseTask)

@@ -28,6 +28,7 @@ from price_changes.showing.bridges import OTHERS, changes_of, is_plain_edit, nam
 from price_changes.showing.sentences import sentence
 from pricebook.kit.snapshot import one_snapshot
 from services.audit import book_check
+from services.ledger import seals
 from services.ledger.bridge import Bridge, Step, bridge
 from services.ledger.changes_feed import Place
 from services.models import Correction, Job, book_clock
@@ -254,6 +255,7 @@ class Evidence:
                 f"{iso(check.at)}: {check}" if check else _("none is kept")
             ),
             _("By what was known at"): iso(self.now),
+            _("Newest sealed block of the ledger"): seals.head() or _("none is sealed"),
         }
         for name, value in told.items():
             yield name, str(value)

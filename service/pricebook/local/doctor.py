@@ -61,6 +61,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield said_by(home, "surroundings")
         yield brake(home)
         yield webhooks(home)
+        yield seals(home)
         yield letters(environment_of(Runner(home)))
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
@@ -242,6 +243,11 @@ def brake(home: Home) -> Finding:
 def webhooks(home: Home) -> Finding:
     """Receivers are others' programs, but whoever waits for events has to hear of it."""
     return checked_by(home, ["webhooks", "list"], "See ./pricebook manage webhooks deliveries ID")
+
+
+def seals(home: Home) -> Finding:
+    """Whether the ledger is sealed in time, and the head, for whoever keeps it."""
+    return checked_by(home, ["verify_ledger"], "See docs/operating.md, Sealed.")
 
 
 def checked_by(home: Home, command: list[str], fix: str) -> Finding:

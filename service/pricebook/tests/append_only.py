@@ -5,6 +5,7 @@ FACTS = {
     "movedfollowers": "moved",
     "correction": "correction",
     "correctedentry": "corrected",
+    "sealedblock": "sealed",
 }
 
 

@@ -70,6 +70,7 @@ NOT_NAMED = {
     "services.ledger.recorded": "asks PostgreSQL who is writing, and reads no table",
     "services.ledger.point_in_time.CATALOGUE_BY_KNOWN": "a part of that of `as_of`",
     "services.ledger.point_in_time.DECIDED_BY_THEN": "the same, for a set whose worker is late",
+    "services.ledger.seals.sealing.LOCK": "takes a lock, and reads no table",
     "services.ledger.points.ANY": "picks a point, of few",
     "services.ledger.points.LOCK": "takes a lock, and reads no table",
     "services.ledger.points.NEWEST": "looks up the last point, by its index",

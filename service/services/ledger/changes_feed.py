@@ -58,20 +58,26 @@ class Feed:
     `complete_until`: all that was recorded, or came into force, before this instant is in the feed
     up to here; only starts and ends may be put into the past later. None if more entries wait to be
     read, or if this database user may not see who holds the feed up.
+    `sealed`: the newest block of the ledger that is sealed, and its hash; None: none is.
     """
 
     entries: list[Entry]
     next: Place  # also where there is nothing new: poll from there
     complete_until: datetime | None
+    sealed: tuple[int, str] | None
 
 
 # A transaction below the snapshot's xmin has ended, and so has every one before it: no entry can
 # appear any more before the last one shown. Ids alone don't guarantee that: they are taken before
 # the commit, and a transaction with smaller ids may commit later than another one.
 FEED = """
-SELECT server.*, entry.*
+SELECT server.*, sealed.*, entry.*
   FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xact,
                pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest) server
+  LEFT JOIN (
+    SELECT number, encode(hash, 'hex')
+      FROM services_sealedblock ORDER BY number DESC LIMIT 1
+    ) sealed ON true
   LEFT JOIN (
     SELECT xact, {columns}
       FROM entries_behind(%(xact)s, %(id)s,
@@ -105,10 +111,10 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
             {"xact": after.xact, "id": after.id, "limit": limit},
         )
         rows = cursor.fetchall()
-        next_xact, oldest, *_ = rows[0]
+        next_xact, oldest, block, hash, *_ = rows[0]
         if after.xact >= next_xact:
             raise PlaceAhead(f"transaction {after.xact} is not before {next_xact}")
-        found = [row[2:] for row in rows if row[2] is not None]
+        found = [row[4:] for row in rows if row[4] is not None]
         entries = [dict(zip(COLUMNS, row[1:], strict=True)) for row in found]
     return Feed(
         identified(entries),
@@ -116,6 +122,7 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
         complete_until=(
             _untold(recorded_until, oldest) if recorded_until and len(found) < limit else None
         ),
+        sealed=None if block is None else (block, hash),
     )
 
 

@@ -22,6 +22,7 @@ from services.models.repricing import (
     StampedComment,
 )
 from services.models.saved_changes import ChangesQuerySet, SavesChanges
+from services.models.seal import SealedBlock
 from services.models.subscription import LockEnd, Subscription, SubscriptionQuerySet
 from services.models.subtotal import PaidBoundary, Subtotal
 
@@ -49,6 +50,7 @@ __all__ = [
     "RepricingQuerySet",
     "RepricingStep",
     "SavesChanges",
+    "SealedBlock",
     "Service",
     "Skip",
     "StampedComment",

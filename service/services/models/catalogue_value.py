@@ -6,6 +6,7 @@ from django.db.models import Func, Q, Value
 from services.bounds import HIGHEST_PRICE
 from services.models.clock import Clock
 from services.models.exact_fields import ExactDecimalField, is_exact
+from services.models.ledger import writing_transaction
 
 
 class CatalogueValue(models.Model):
@@ -54,6 +55,10 @@ class CatalogueValue(models.Model):
     )
     # Whether the work that copies it is recorded (`Repricing`).
     started = models.BooleanField(db_default=False)
+    # The transactions that wrote it, and `held` if that was written later (by a trigger): by these
+    # it is sealed. 0: of the time before seals.
+    xact = writing_transaction()
+    judged_xact = models.BigIntegerField(null=True)
 
     class Meta:
         indexes = [
@@ -81,6 +86,12 @@ class CatalogueValue(models.Model):
             ),
             models.Index(
                 name="value_for_new_only", fields=["effective_at"], condition=Q(for_new_only=True)
+            ),
+            models.Index(name="value_sealed", fields=["xact", "id"]),
+            models.Index(
+                name="value_judged_sealed",
+                fields=["judged_xact", "id"],
+                condition=Q(seen__isnull=False, held__isnull=False),
             ),
         ]
         constraints = [

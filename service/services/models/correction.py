@@ -25,10 +25,12 @@ class Correction(models.Model):
     author = models.CharField(max_length=150)
     # Drawn under the row's lock: a later correction of a subscription has a greater id.
     recorded_at = models.DateTimeField(db_default=Clock())
+    xact = writing_transaction()  # by this it is sealed; 0: of the time before seals
 
     class Meta:
         indexes = [
             models.Index(name="correction_subscription", fields=["subscription_id", "id"]),
+            models.Index(name="correction_sealed", fields=["xact", "id"]),
             # For the instants at which it changes what is paid: see `facts_between`.
             models.Index(name="correction_since", fields=["since", "subscription_id"]),
             models.Index(name="correction_until", fields=["until", "subscription_id"]),

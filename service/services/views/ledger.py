@@ -72,6 +72,7 @@ class LedgerView(answering.Sheets, APIView):
                 "result": feed.entries,
                 "next": str(feed.next),
                 "complete_until": feed.complete_until,
+                "sealed": feed.sealed and dict(zip(("block", "hash"), feed.sealed, strict=True)),
             },
             headers=links(address_with(request, of_place, str(feed.next))),
         )

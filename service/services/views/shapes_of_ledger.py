@@ -56,6 +56,16 @@ class LedgerEntrySerializer(serializers.ModelSerializer[LedgerEntry]):
         }
 
 
+class SealedSerializer(serializers.Serializer):
+    """The newest block of the ledger that is sealed."""
+
+    block = serializers.IntegerField(help_text="Its number, from 1.")
+    hash = serializers.CharField(
+        help_text="SHA-256 in hexadecimal digits. Keep it: `verify_ledger --head` tells later"
+        " whether the ledger up to there is still the same."
+    )
+
+
 @extend_schema_serializer(many=False)
 class FeedSerializer(serializers.Serializer):
     """Entries of the ledger after a place."""
@@ -68,6 +78,10 @@ class FeedSerializer(serializers.Serializer):
         allow_null=True,
         help_text="All that was recorded, or came into force, before then is in the feed up to"
         " here; null: read on, or the database's user may not see who holds the feed up.",
+    )
+    sealed = SealedSerializer(
+        allow_null=True,
+        help_text="The head of the whole ledger, and not of these entries; null: none is.",
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from services import ledger
-from services.ledger import Place
+from services.ledger import Place, seals
 from services.ledger.entries import Entry
 from services.reading import breakdown, totals_by
 from services.reading.breakdown import Row
@@ -73,7 +73,11 @@ def totals(wanted: BookFilter, by: list[str], said: dict[str, str]) -> Table:
         rows = [{"count": together.subscriptions, "total_amount": together.amount}]
     groups = dict.fromkeys(column for name in by for column in totals_by.GROUPS[name])
     names = [*groups, "count", "total_amount"]
-    return Table("Totals", fields(names), of_rows(rows, names), moment, said, len(rows))
+    return Table("Totals", fields(names), of_rows(rows, names), moment, said, len(rows), _sealed)
+
+
+def _sealed() -> dict[str, str]:
+    return {"Newest sealed block": str(seals.head() or "none is sealed")}
 
 
 ENTRY = list(LedgerEntrySerializer.Meta.fields)
@@ -132,4 +136,5 @@ class FeedTable:
             "Complete until": "not known: there is more to read"
             if until is None
             else until.isoformat(),
+            **_sealed(),
         }
