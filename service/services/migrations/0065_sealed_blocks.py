@@ -62,7 +62,7 @@ def transaction() -> models.BigIntegerField:
 class Migration(migrations.Migration):
     atomic = False  # CONCURRENTLY: facts go on being written
 
-    dependencies = [("services", "0063_files_that_are_looked_at")]
+    dependencies = [("services", "0064_kept_book_checks")]
 
     operations = [
         migrations.RunSQL(
