@@ -97,7 +97,7 @@ def reading_of(given: Mapping[str, Any]) -> Reading:
 def table_of(change: PriceChange, which: Which = ANY, why: str = "") -> Table:
     """The clients who are to be told of a change, `why` in each row. A query for each thousand, and
     as `to_tell`, which may raise ChangeError."""
-    listed = to_tell(change, which)
+    listed: Any = to_tell(change, which)
     zone = ZoneInfo(settings.TIME_ZONE)
 
     def found() -> Iterator[tuple[Value, ...]]:

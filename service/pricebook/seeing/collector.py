@@ -23,7 +23,6 @@ from prometheus_client.registry import Collector
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
-from services.audit import book_check
 
 logger = logging.getLogger(__name__)
 
@@ -137,18 +136,33 @@ def sessions(rows: Rows) -> Iterator[Metric]:
     yield gauge("database_sessions_limit", "Sessions that it takes (max_connections)", rows[0][1])
 
 
+def check(rows: Rows) -> Iterator[Metric]:
+    """Nothing of a book that nobody has checked yet."""
+    for at, now, differences in rows:
+        said = "Seconds since the last book check"
+        yield gauge("book_check_age_seconds", said, max(0.0, now - at))
+        said = "Whether the last book check found a difference"
+        yield gauge("book_check_differs", said, differences > 0)
+
+
+def seals(rows: Rows) -> Iterator[Metric]:
+    yield gauge("sealed_block", "The newest sealed block of the ledger; 0: none", rows[0][0])
+
+
+def unsealed(rows: Rows) -> Iterator[Metric]:
+    count, _oldest, seconds, is_ahead = rows[0]
+    yield gauge("unsealed_rows", "Rows of the ledger that are not sealed", count)
+    yield gauge("unsealed_seconds", "Age of the oldest of them", seconds)
+    said = "Whether the newest block is of transactions that this server has not reached"
+    yield gauge("sealed_ahead", said, is_ahead)
+
+
 def kept(rows: Rows) -> Iterator[Metric]:
-    """The age of what the cache keeps; nothing of what it does not know."""
-    clock = rows[0][0]
-    swept, check = sweeps.last(), book_check.last()
+    """The age of the sweep, which the cache keeps; nothing if it does not know."""
+    swept = sweeps.last()
     if swept is not None:
         said = "Seconds since a worker last looked for work"
-        yield gauge("last_sweep_seconds", said, max(0.0, clock - swept))
-    if check is not None:
-        age = max(0.0, clock - check.at.timestamp())
-        yield gauge("book_check_age_seconds", "Seconds since the last book check", age)
-        said = "Whether the last book check found a difference"
-        yield gauge("book_check_differs", said, check.differs)
+        yield gauge("last_sweep_seconds", said, max(0.0, rows[0][0] - swept))
 
 
 PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
@@ -163,12 +177,15 @@ PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
     "folds": (statements.FOLDS, folds),
     "hot": (statements.HOT, hot),
     "sessions": (statements.SESSIONS, sessions),
+    "book check": (statements.BOOK_CHECK, check),
+    "seals": (statements.SEALED, seals),
+    "unsealed": (statements.UNSEALED, unsealed),
     "kept": (statements.NOW, kept),
 }
 
 
 def ask(session: Session) -> list[Metric]:
-    """All parts that the database answers, each a query, and the cache twice."""
+    """All parts that the database answers, each a query, and the cache once."""
     found: list[Metric] = []
     ok = []
     for name, (statement, families) in PARTS.items():

@@ -19,16 +19,17 @@ from psycopg.errors import UndefinedTable
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
-from services.audit import book_check
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 0.8  # of the second within which a probe is answered
 KEPT = 1.0
-# Seconds after which something is late: work that is due, the sweep of every 2 s, the hourly check.
+# Seconds after which something is late: work that is due, the sweep of every 2 s, the hourly check,
+# the seal of every minute.
 WORK_IS_LATE = 60
 SWEEP_IS_LATE = 120  # a worker that is busy looks again after 60 s
 CHECK_IS_LATE = 3 * 60 * 60
+SEAL_IS_LATE = 60 * 60  # it is made every minute
 
 
 @dataclass
@@ -61,7 +62,7 @@ def now() -> Readiness:
 
 
 def ask(session: Session) -> Readiness:
-    """Ask the database: five statements, and the cache twice."""
+    """Ask the database: seven statements, and the cache once."""
     ((system, timeline, in_recovery),) = session.rows(statements.LIFE)
     found = Readiness()
     found.says["database"] = {
@@ -78,25 +79,36 @@ def ask(session: Session) -> Readiness:
     ages = [age for _kind, _count, age in session.rows(statements.DUE)]
     ((clock,),) = session.rows(statements.NOW)
     _of_workers(found, max(ages, default=0.0), clock)
+    _of_check(found, session.rows(statements.BOOK_CHECK))
+    _of_seals(found, session.rows(statements.UNSEALED))
     return found
 
 
 def _of_workers(found: Readiness, oldest: float, clock: float) -> None:
-    swept, check = sweeps.last(), book_check.last()
+    swept = sweeps.last()
     found.says["due_work"] = {"oldest_seconds": round(oldest, 1)}
     since_sweep = None if swept is None else max(0.0, round(clock - swept, 1))
     found.says["last_sweep"] = {"seconds_ago": since_sweep}
-    since_check = None if check is None else max(0.0, round(clock - check.at.timestamp(), 1))
-    found.says["book_check"] = {
-        "seconds_ago": since_check,
-        "differs": None if check is None else check.differs,
-    }
     if oldest > WORK_IS_LATE:
         found.late.append("due_work")
     if since_sweep is not None and since_sweep > SWEEP_IS_LATE:
         found.late.append("last_sweep")
-    if check is not None and (check.differs or (since_check or 0) > CHECK_IS_LATE):
-        found.late.append("book_check")
+
+
+def _of_check(found: Readiness, rows: list[Any]) -> None:
+    found.says["book_check"] = {"seconds_ago": None, "differs": None}
+    for at, now, differences in rows:
+        since = max(0.0, round(now - at, 1))
+        found.says["book_check"] = {"seconds_ago": since, "differs": differences > 0}
+        if differences or since > CHECK_IS_LATE:
+            found.late.append("book_check")
+
+
+def _of_seals(found: Readiness, rows: list[Any]) -> None:
+    ((_count, _oldest, seconds, is_ahead),) = rows
+    found.says["seals"] = {"oldest_unsealed_seconds": round(seconds, 1), "is_ahead": is_ahead}
+    if is_ahead or seconds > SEAL_IS_LATE:
+        found.late.append("seals")
 
 
 def pending_migrations(session: Session) -> set[tuple[str, str]]:

@@ -6,6 +6,7 @@ Ages are by the book's clock, in seconds. None of them reads the subscriptions.
 from __future__ import annotations
 
 from pricebook.kit.named_statements import NamedStatement
+from services.ledger.seals.blocks import COUNTED, UNSEALED_ROWS
 
 # The life of the database: which server wrote it, and how often it went back or was promoted. On a
 # standby the timeline is that of the last checkpoint.
@@ -111,6 +112,20 @@ SESSIONS = """
 SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity
  WHERE backend_type = 'client backend'
 """
+# The last check that is kept, and how many differences it has found (`book_report.Counts`).
+BOOK_CHECK = """
+SELECT extract(epoch FROM at)::float8, extract(epoch FROM (SELECT book_now()))::float8,
+       (counts ->> 'prices')::bigint + (counts ->> 'subtotals')::bigint
+       + (counts ->> 'entries')::bigint + ((counts ->> 'wrong_point') IS NOT NULL)::int
+  FROM services_keptbookcheck ORDER BY id DESC LIMIT 1
+"""
+NEWEST_BLOCK = "coalesce((SELECT {} FROM services_sealedblock ORDER BY number DESC LIMIT 1), 0)"
+UNSEALED = UNSEALED_ROWS % {
+    "xact": NEWEST_BLOCK.format("last_xact"),
+    "id": NEWEST_BLOCK.format("last_id"),
+    "most": COUNTED,
+}
+SEALED = f"SELECT {NEWEST_BLOCK.format('number')}"
 
 PROBE, SCRAPE = "GET /readyz", "GET /metrics"
 PURPOSES = (
@@ -118,6 +133,9 @@ PURPOSES = (
     ("applied migrations", "compared with those of the code", PROBE, MIGRATIONS),
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
     ("due work", "how much is due, and since when", SCRAPE, DUE),
+    ("last book check", "when it ran, and what it found", SCRAPE, BOOK_CHECK),
+    ("newest sealed block", "its number", SCRAPE, SEALED),
+    ("what is not sealed", "up to 10,000 rows of each table, by indexes", SCRAPE, UNSEALED),
     ("running changes", "rows that are done, of all", SCRAPE, RUNNING),
     ("changes by status", "those that are open, held, braked and stuck", SCRAPE, CHANGES),
     ("whether the brake is on", "one row, if it is", SCRAPE, BRAKE),

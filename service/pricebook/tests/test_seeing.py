@@ -137,7 +137,7 @@ class TestLivez:
 
 
 class TestReadyz:
-    def test_says_what_a_probe_has_to_know_and_no_figure_of_the_book(self, db):
+    def test_says_what_a_probe_has_to_know_and_no_figure_of_the_book(self, transactional_db):
         book_check.remember(BookCheck(subscriptions=4711))
         sweeps.note()
         response = asked("/readyz")
@@ -149,6 +149,7 @@ class TestReadyz:
         assert said["due_work"]["oldest_seconds"] == 0
         assert 0 <= said["last_sweep"]["seconds_ago"] < 60
         assert said["book_check"]["differs"] is False
+        assert said["seals"]["is_ahead"] is False
         assert "4711" not in response.content.decode()
 
     def test_is_answered_within_a_second_on_a_silent_path_and_costs_one_session(
@@ -237,6 +238,8 @@ class TestMetrics:
         assert found["pricebook_webhook_endpoints{failing}"] == 1
         assert found["pricebook_webhook_events_waiting{biller}"] == 3
         assert found["pricebook_book_check_differs"] == 1
+        assert found["pricebook_unsealed_rows"] >= 1
+        assert (found["pricebook_sealed_block"], found["pricebook_sealed_ahead"]) == (0, 0)
         assert {value for name, value in found.items() if "part_ok" in name} == {1}
 
     def test_tell_their_own_failure(self, silent_database, monkeypatch):
@@ -421,7 +424,7 @@ class TestPrometheusFiles:
         text = exposed(collector.BookCollector()).decode()
         return {re.sub("_total$", "", name) for name in re.findall(r"^# TYPE (\w+)", text, re.M)}
 
-    def test_name_metrics_that_there_are_and_the_docs_name_all_of_them(self, db):
+    def test_name_metrics_that_there_are_and_the_docs_name_all_of_them(self, transactional_db):
         book_check.remember(BookCheck())
         sweeps.note()
         there_are = self.exposed()
