@@ -255,7 +255,7 @@ def test_whoever_has_come_the_answers_are_those_of_the_facts(timeline, schedule,
     assert Play(Book(), timeline, history, schedule, every=True).differences() == []
 
 
-@pytest.mark.timeout(0 if ASKED else 120)
+@pytest.mark.timeout(0 if ASKED else 240)
 def test_whoever_comes_when_the_answers_are_those_of_the_facts(timeline):
     book = Book()
     for history, schedule in the_plays():

@@ -134,7 +134,7 @@ PURPOSES = (
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
     ("due work", "how much is due, and since when", SCRAPE, DUE),
     ("last book check", "when it ran, and what it found", SCRAPE, BOOK_CHECK),
-    ("newest sealed block", "its number", SCRAPE, SEALED),
+    ("number of blocks that are sealed", "that of the newest one", SCRAPE, SEALED),
     ("what is not sealed", "up to 10,000 rows of each table, by indexes", SCRAPE, UNSEALED),
     ("running changes", "rows that are done, of all", SCRAPE, RUNNING),
     ("changes by status", "those that are open, held, braked and stuck", SCRAPE, CHANGES),
