@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
-from services.audit import book_check
+from services.audit.book_check import kept_check
 
 logger = logging.getLogger(__name__)
 
@@ -137,18 +137,19 @@ def sessions(rows: Rows) -> Iterator[Metric]:
     yield gauge("database_sessions_limit", "Sessions that it takes (max_connections)", rows[0][1])
 
 
-def kept(rows: Rows) -> Iterator[Metric]:
-    """The age of what the cache keeps; nothing of what it does not know."""
-    clock = rows[0][0]
-    swept, check = sweeps.last(), book_check.last()
-    if swept is not None:
+def last_sweep(rows: Rows) -> Iterator[Metric]:
+    """Its age; nothing if the cache does not know it."""
+    if (swept := sweeps.last()) is not None:
         said = "Seconds since a worker last looked for work"
-        yield gauge("last_sweep_seconds", said, max(0.0, clock - swept))
-    if check is not None:
-        age = max(0.0, clock - check.at.timestamp())
-        yield gauge("book_check_age_seconds", "Seconds since the last book check", age)
+        yield gauge("last_sweep_seconds", said, max(0.0, rows[0][0] - swept))
+
+
+def last_check(rows: Rows) -> Iterator[Metric]:
+    """Its age and result; nothing if there was none."""
+    for *row, age in rows:
+        yield gauge("book_check_age_seconds", "Seconds since the last book check", max(0.0, age))
         said = "Whether the last book check found a difference"
-        yield gauge("book_check_differs", said, check.differs)
+        yield gauge("book_check_differs", said, kept_check(*row).differences > 0)
 
 
 PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
@@ -163,12 +164,13 @@ PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
     "folds": (statements.FOLDS, folds),
     "hot": (statements.HOT, hot),
     "sessions": (statements.SESSIONS, sessions),
-    "kept": (statements.NOW, kept),
+    "last sweep": (statements.NOW, last_sweep),
+    "last check": (statements.LAST_CHECK, last_check),
 }
 
 
 def ask(session: Session) -> list[Metric]:
-    """All parts that the database answers, each a query, and the cache twice."""
+    """All parts that the database answers, each a query, and the cache once."""
     found: list[Metric] = []
     ok = []
     for name, (statement, families) in PARTS.items():

@@ -36,6 +36,10 @@ SELECT kind, count(*), coalesce(extract(epoch FROM (SELECT book_now()) - min(sin
  GROUP BY kind
 """
 NOW = "SELECT extract(epoch FROM book_clock())::float8"
+LAST_CHECK = """
+SELECT at, author, counts, extract(epoch FROM book_clock() - at)::float8
+  FROM services_keptbookcheck ORDER BY id DESC LIMIT 1
+"""
 # By the change; 0: repricings that nobody has decided, which look at a pair again.
 RUNNING = """
 SELECT coalesce(change_id, 0),
@@ -117,6 +121,7 @@ PURPOSES = (
     ("life of the database", "which server wrote it, and its timeline", PROBE, LIFE),
     ("applied migrations", "compared with those of the code", PROBE, MIGRATIONS),
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
+    ("last kept book check", "when it was, and whether it differed", PROBE, LAST_CHECK),
     ("due work", "how much is due, and since when", SCRAPE, DUE),
     ("running changes", "rows that are done, of all", SCRAPE, RUNNING),
     ("changes by status", "those that are open, held, braked and stuck", SCRAPE, CHANGES),

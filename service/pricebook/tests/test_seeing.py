@@ -137,7 +137,7 @@ class TestLivez:
 
 
 class TestReadyz:
-    def test_says_what_a_probe_has_to_know_and_no_figure_of_the_book(self, db):
+    def test_says_what_a_probe_has_to_know_and_no_figure_of_the_book(self, transactional_db):
         book_check.remember(BookCheck(subscriptions=4711))
         sweeps.note()
         response = asked("/readyz")
@@ -193,6 +193,19 @@ class TestReadyz:
         response = asked("/readyz")
         assert response.status_code == 200
         assert response.json()["late"] == ["due_work", "book_check"]
+
+    def test_is_ready_while_a_table_is_locked_and_whatever_a_part_does(
+        self, transactional_db, monkeypatch
+    ):
+        monkeypatch.setattr(sweeps, "last", lambda: {}["a defect"])
+        with another("psql") as session:
+            session.execute("LOCK TABLE services_job, services_keptbookcheck")
+            response = asked("/readyz")
+            said = response.json()
+        assert (response.status_code, said["failing"], said["late"]) == (200, [], [])
+        assert said["due_work"] == {"oldest_seconds": None}
+        assert said["last_sweep"] == {"seconds_ago": None}
+        assert said["book_check"] == {"seconds_ago": None, "differs": None}
 
 
 class TestMetrics:
@@ -421,7 +434,7 @@ class TestPrometheusFiles:
         text = exposed(collector.BookCollector()).decode()
         return {re.sub("_total$", "", name) for name in re.findall(r"^# TYPE (\w+)", text, re.M)}
 
-    def test_name_metrics_that_there_are_and_the_docs_name_all_of_them(self, db):
+    def test_name_metrics_that_there_are_and_the_docs_name_all_of_them(self, transactional_db):
         book_check.remember(BookCheck())
         sweeps.note()
         there_are = self.exposed()
