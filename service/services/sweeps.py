@@ -1,6 +1,6 @@
 """When a worker last looked for work that is due: the sweep, which beat sends every two seconds.
 
-It is kept in the cache, as the last book check is: a figure for people, on which no work depends.
+It is kept in the cache: a figure for people, on which no work depends.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
+from services.audit.book_check import kept_check
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +137,19 @@ def sessions(rows: Rows) -> Iterator[Metric]:
     yield gauge("database_sessions_limit", "Sessions that it takes (max_connections)", rows[0][1])
 
 
-def check(rows: Rows) -> Iterator[Metric]:
-    """Nothing of a book that nobody has checked yet."""
-    for at, now, differences in rows:
-        said = "Seconds since the last book check"
-        yield gauge("book_check_age_seconds", said, max(0.0, now - at))
+def last_sweep(rows: Rows) -> Iterator[Metric]:
+    """Its age; nothing if the cache does not know it."""
+    if (swept := sweeps.last()) is not None:
+        said = "Seconds since a worker last looked for work"
+        yield gauge("last_sweep_seconds", said, max(0.0, rows[0][0] - swept))
+
+
+def last_check(rows: Rows) -> Iterator[Metric]:
+    """Its age and result; nothing if there was none."""
+    for *row, age in rows:
+        yield gauge("book_check_age_seconds", "Seconds since the last book check", max(0.0, age))
         said = "Whether the last book check found a difference"
-        yield gauge("book_check_differs", said, differences > 0)
+        yield gauge("book_check_differs", said, kept_check(*row).differences > 0)
 
 
 def seals(rows: Rows) -> Iterator[Metric]:
@@ -157,14 +164,6 @@ def unsealed(rows: Rows) -> Iterator[Metric]:
     yield gauge("sealed_ahead", said, is_ahead)
 
 
-def kept(rows: Rows) -> Iterator[Metric]:
-    """The age of the sweep, which the cache keeps; nothing if it does not know."""
-    swept = sweeps.last()
-    if swept is not None:
-        said = "Seconds since a worker last looked for work"
-        yield gauge("last_sweep_seconds", said, max(0.0, rows[0][0] - swept))
-
-
 PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
     "life": (statements.LIFE, life),
     "due": (statements.DUE, due),
@@ -177,10 +176,10 @@ PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
     "folds": (statements.FOLDS, folds),
     "hot": (statements.HOT, hot),
     "sessions": (statements.SESSIONS, sessions),
-    "book check": (statements.BOOK_CHECK, check),
+    "last sweep": (statements.NOW, last_sweep),
+    "last check": (statements.LAST_CHECK, last_check),
     "seals": (statements.SEALED, seals),
     "unsealed": (statements.UNSEALED, unsealed),
-    "kept": (statements.NOW, kept),
 }
 
 

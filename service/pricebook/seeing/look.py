@@ -44,16 +44,17 @@ class Session:
             "application_name": NAME,
             "tcp_user_timeout": round(seconds * 1000),
         }
-        self.limit = f"{round(seconds * 1000)}ms"
+        self.seconds = seconds
         self.connection = psycopg.connect(**params, autocommit=True, prepare_threshold=None)
 
-    def rows(self, statement: str) -> list[Any]:
-        """The rows of a statement that reads, in a transaction of its own.
+    def rows(self, statement: str, seconds: float | None = None) -> list[Any]:
+        """The rows of a statement that reads, in a transaction of its own, of so many seconds.
 
         The limits are set within the transaction: behind PgBouncer another one's session is next.
         """
         with self.connection.transaction(), self.connection.cursor() as cursor:
-            cursor.execute(LIMIT.format(limit=sql.Literal(self.limit)))
+            limit = f"{round((seconds or self.seconds) * 1000)}ms"
+            cursor.execute(LIMIT.format(limit=sql.Literal(limit)))
             return cursor.execute(statement.encode()).fetchall()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -19,11 +20,14 @@ from psycopg.errors import UndefinedTable
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
+from services.audit.book_check import kept_check
 
 logger = logging.getLogger(__name__)
 
 SECONDS = 0.8  # of the second within which a probe is answered
 KEPT = 1.0
+# What is only told may take this much of it: a table that somebody locks is not the database.
+SECONDS_OF_WORK = 0.2
 # Seconds after which something is late: work that is due, the sweep of every 2 s, the hourly check,
 # the seal of every minute.
 WORK_IS_LATE = 60
@@ -62,7 +66,7 @@ def now() -> Readiness:
 
 
 def ask(session: Session) -> Readiness:
-    """Ask the database: seven statements, and the cache once."""
+    """Ask the database: six statements, and the cache once."""
     ((system, timeline, in_recovery),) = session.rows(statements.LIFE)
     found = Readiness()
     found.says["database"] = {
@@ -76,39 +80,58 @@ def ask(session: Session) -> Readiness:
     if waiting:
         found.failing.append("migrations")
         return found  # the tables may not be there
-    ages = [age for _kind, _count, age in session.rows(statements.DUE)]
     ((clock,),) = session.rows(statements.NOW)
-    _of_workers(found, max(ages, default=0.0), clock)
-    _of_check(found, session.rows(statements.BOOK_CHECK))
-    _of_seals(found, session.rows(statements.UNSEALED))
+    for name, (nothing, part) in PARTS.items():
+        try:
+            found.says[name], is_late = part(session, clock)
+        except Exception as error:  # the database answers, so the process is of use
+            if session.connection.closed:
+                raise
+            logger.warning("Readiness does not know %s: %s", name, str(error).strip())
+            found.says[name], is_late = nothing, False
+        if is_late:
+            found.late.append(name)
     return found
 
 
-def _of_workers(found: Readiness, oldest: float, clock: float) -> None:
-    swept = sweeps.last()
-    found.says["due_work"] = {"oldest_seconds": round(oldest, 1)}
-    since_sweep = None if swept is None else max(0.0, round(clock - swept, 1))
-    found.says["last_sweep"] = {"seconds_ago": since_sweep}
-    if oldest > WORK_IS_LATE:
-        found.late.append("due_work")
-    if since_sweep is not None and since_sweep > SWEEP_IS_LATE:
-        found.late.append("last_sweep")
+Part = tuple[dict[str, Any], bool]  # what is said, and whether it is late
 
 
-def _of_check(found: Readiness, rows: list[Any]) -> None:
-    found.says["book_check"] = {"seconds_ago": None, "differs": None}
-    for at, now, differences in rows:
-        since = max(0.0, round(now - at, 1))
-        found.says["book_check"] = {"seconds_ago": since, "differs": differences > 0}
-        if differences or since > CHECK_IS_LATE:
-            found.late.append("book_check")
+def _due_work(session: Session, clock: float) -> Part:
+    rows = session.rows(statements.DUE, SECONDS_OF_WORK)
+    oldest = max((age for _kind, _count, age in rows), default=0.0)
+    return {"oldest_seconds": round(oldest, 1)}, oldest > WORK_IS_LATE
 
 
-def _of_seals(found: Readiness, rows: list[Any]) -> None:
-    ((_count, _oldest, seconds, is_ahead),) = rows
-    found.says["seals"] = {"oldest_unsealed_seconds": round(seconds, 1), "is_ahead": is_ahead}
-    if is_ahead or seconds > SEAL_IS_LATE:
-        found.late.append("seals")
+def _last_sweep(session: Session, clock: float) -> Part:
+    if (swept := sweeps.last()) is None:
+        return {"seconds_ago": None}, False
+    since = max(0.0, round(clock - swept, 1))
+    return {"seconds_ago": since}, since > SWEEP_IS_LATE
+
+
+def _book_check(session: Session, clock: float) -> Part:
+    rows = session.rows(statements.LAST_CHECK, SECONDS_OF_WORK)
+    if not rows:
+        return {"seconds_ago": None, "differs": None}, False
+    *row, age = rows[0]
+    since, differs = max(0.0, round(age, 1)), kept_check(*row).differences > 0
+    return {"seconds_ago": since, "differs": differs}, differs or since > CHECK_IS_LATE
+
+
+def _seals(session: Session, clock: float) -> Part:
+    ((_count, _oldest, age, is_ahead),) = session.rows(statements.UNSEALED, SECONDS_OF_WORK)
+    said = {"oldest_unsealed_seconds": round(age, 1), "is_ahead": is_ahead}
+    return said, is_ahead or age > SEAL_IS_LATE
+
+
+# The answer for a part that is not known, and how it is asked.
+PARTS: dict[str, tuple[dict[str, Any], Callable[[Session, float], Part]]] = {
+    "due_work": ({"oldest_seconds": None}, _due_work),
+    "last_sweep": ({"seconds_ago": None}, _last_sweep),
+    "book_check": ({"seconds_ago": None, "differs": None}, _book_check),
+    "seals": ({"oldest_unsealed_seconds": None, "is_ahead": None}, _seals),
+}
 
 
 def pending_migrations(session: Session) -> set[tuple[str, str]]:

@@ -37,6 +37,10 @@ SELECT kind, count(*), coalesce(extract(epoch FROM (SELECT book_now()) - min(sin
  GROUP BY kind
 """
 NOW = "SELECT extract(epoch FROM book_clock())::float8"
+LAST_CHECK = """
+SELECT at, author, counts, extract(epoch FROM book_clock() - at)::float8
+  FROM services_keptbookcheck ORDER BY id DESC LIMIT 1
+"""
 # By the change; 0: repricings that nobody has decided, which look at a pair again.
 RUNNING = """
 SELECT coalesce(change_id, 0),
@@ -112,13 +116,6 @@ SESSIONS = """
 SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity
  WHERE backend_type = 'client backend'
 """
-# The last check that is kept, and how many differences it has found (`book_report.Counts`).
-BOOK_CHECK = """
-SELECT extract(epoch FROM at)::float8, extract(epoch FROM (SELECT book_now()))::float8,
-       (counts ->> 'prices')::bigint + (counts ->> 'subtotals')::bigint
-       + (counts ->> 'entries')::bigint + ((counts ->> 'wrong_point') IS NOT NULL)::int
-  FROM services_keptbookcheck ORDER BY id DESC LIMIT 1
-"""
 NEWEST_BLOCK = "coalesce((SELECT {} FROM services_sealedblock ORDER BY number DESC LIMIT 1), 0)"
 UNSEALED = UNSEALED_ROWS % {
     "xact": NEWEST_BLOCK.format("last_xact"),
@@ -132,8 +129,8 @@ PURPOSES = (
     ("life of the database", "which server wrote it, and its timeline", PROBE, LIFE),
     ("applied migrations", "compared with those of the code", PROBE, MIGRATIONS),
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
+    ("last kept book check", "when it was, and whether it differed", PROBE, LAST_CHECK),
     ("due work", "how much is due, and since when", SCRAPE, DUE),
-    ("last book check", "when it ran, and what it found", SCRAPE, BOOK_CHECK),
     ("number of blocks that are sealed", "that of the newest one", SCRAPE, SEALED),
     ("what is not sealed", "up to 10,000 rows of each table, by indexes", SCRAPE, UNSEALED),
     ("running changes", "rows that are done, of all", SCRAPE, RUNNING),

@@ -53,6 +53,7 @@ def test_gives_up_in_the_end_and_says_who_is_in_its_way(transactional_db):
 def test_waits_as_long_as_it_takes_where_nobody_waits_behind_it(transactional_db):
     command = migrate.Command(stdout=io.StringIO())
     command.connection, command.until = connection, 0.0
+    connection.ensure_connection()
     shown = []
 
     def show(*_):

@@ -195,6 +195,19 @@ class TestReadyz:
         assert response.status_code == 200
         assert response.json()["late"] == ["due_work", "book_check"]
 
+    def test_is_ready_while_a_table_is_locked_and_whatever_a_part_does(
+        self, transactional_db, monkeypatch
+    ):
+        monkeypatch.setattr(sweeps, "last", lambda: {}["a defect"])
+        with another("psql") as session:
+            session.execute("LOCK TABLE services_job, services_keptbookcheck")
+            response = asked("/readyz")
+            said = response.json()
+        assert (response.status_code, said["failing"], said["late"]) == (200, [], [])
+        assert said["due_work"] == {"oldest_seconds": None}
+        assert said["last_sweep"] == {"seconds_ago": None}
+        assert said["book_check"] == {"seconds_ago": None, "differs": None}
+
 
 class TestMetrics:
     def test_tell_what_is_due_held_back_and_waiting(self, transactional_db):

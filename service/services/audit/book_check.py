@@ -84,7 +84,12 @@ def last_book_check() -> LastCheck | None:
     kept = KeptBookCheck.objects.order_by("-pk").first()
     if kept is None:
         return None
-    return LastCheck(kept.at, kept.author, msgspec.convert(kept.counts, Counts))
+    return kept_check(kept.at, kept.author, kept.counts)
+
+
+def kept_check(at: datetime, author: str, counts: object) -> LastCheck:
+    """A row of the kept checks, for whoever has read it by a session of its own. No query."""
+    return LastCheck(at, author, msgspec.convert(counts, Counts))
 
 
 def check(limit: int = 20) -> BookCheck:
