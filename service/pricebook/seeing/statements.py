@@ -126,7 +126,7 @@ SEALED = f"SELECT {NEWEST_BLOCK.format('number')}"
 
 PROBE, SCRAPE = "GET /readyz", "GET /metrics"
 PURPOSES = (
-    ("life of the database", "which server wrote it, and its timeline", PROBE, LIFE),
+    ("life of the database, for probes", "which server wrote it, and its timeline", PROBE, LIFE),
     ("applied migrations", "compared with those of the code", PROBE, MIGRATIONS),
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
     ("last kept book check", "when it was, and whether it differed", PROBE, LAST_CHECK),
