@@ -44,6 +44,18 @@ class BucketSerializer(serializers.Serializer):
         return {**ends, **super().get_fields()}
 
 
+class PaidSerializer(serializers.Serializer):
+    """The part of the rows of a change that is paid as of its count."""
+
+    total_before = money_field()
+    total_after = money_field()
+    until = serializers.DateTimeField(
+        allow_null=True,
+        help_text="The first instant after it at which a row that moves starts or ends; null if"
+        " none is known.",
+    )
+
+
 class PreviewSerializer(serializers.Serializer):
     """The effect that a change would have, as counted by its preview."""
 
@@ -61,6 +73,11 @@ class PreviewSerializer(serializers.Serializer):
     stop_following = serializers.IntegerField(help_text="Rows that stop following the catalogue.")
     total_before = money_field()
     total_after = money_field()
+    paid = PaidSerializer(
+        required=False,
+        help_text="The same without the rows that start after `as_of` or have ended by then;"
+        " not in previews of earlier releases.",
+    )
     movement = money_field(
         required=False, help_text="The sum of all rises and falls, without their signs."
     )

@@ -18,6 +18,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 
 from clients.models import Client
+from pricebook.kit.directions import turning
 from pricebook.kit.figures import grouped
 from pricebook.kit.names import normal_form
 from services.models import Plan, Service, Subscription
@@ -69,6 +70,15 @@ class Text:
                 if bad[0] == "\0"
                 else _("is not UTF-8 (byte 0x%(value)s); save the file as UTF-8")
                 % {"value": format(ord(bad[0]) - 56320, "02X")},
+            )
+        if character := turning(value):
+            raise FieldRefused(
+                "bad_text",
+                _(
+                    "has a character %(character)s, which turns the direction of the text around"
+                    " it; take it out"
+                )
+                % {"character": character},
             )
         return value
 

@@ -19,6 +19,7 @@ from django.db.models import F
 from django.utils.timezone import is_aware
 from django.utils.translation import gettext as _
 
+from pricebook.kit.directions import turning
 from pricebook.kit.figures import grouped
 from pricebook.kit.refusal import Refusal
 from services.bounds import LAST_DAY
@@ -263,6 +264,14 @@ def check_text(name: str, text: str, longest: int, required: bool = False) -> No
         )
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise bad(_("The %(name)s has a character that no database can store.") % {"name": name})
+    if character := turning(text):
+        raise bad(
+            _(
+                "The %(name)s has a character %(character)s, which turns the direction of the text"
+                " around it; take it out."
+            )
+            % {"name": name, "character": character}
+        )
 
 
 def _checked_price(given: Decimal | int | str) -> Decimal:

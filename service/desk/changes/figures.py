@@ -10,14 +10,18 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext as _
 
+from desk.ahead import of_sets, paid_difference, scheduled_until
 from desk.charts import Chart, Number, chart
 from desk.numbers import in_percent
 from price_changes.admin.figures import Outcome, Preview
+from price_changes.kinds import is_of_catalogue
 from price_changes.kinds.relations import fetch
 from price_changes.models import PriceChange
+from price_changes.planning.around import counted_at
 from price_changes.planning.counting import LARGEST
 from pricebook.kit import figures
-from services.models import Skip
+from services.ledger.course import course
+from services.models import Skip, book_clock
 from services.reading import total
 
 PAIRS = 30  # services and plans that the page shows
@@ -121,11 +125,38 @@ def with_percent(group: dict[str, Any]) -> dict[str, Any]:
     return {**group, "percent": in_percent(group["before"], group["after"])}
 
 
-def whole_book(preview: PreviewShown) -> dict[str, Decimal | None]:
-    """The total of the whole book, as it is paid now, and with this change. One query."""
-    before = total.figures().paid.amount
-    after = before + preview.difference
-    return {"before": before, "after": after, "percent": in_percent(before, after)}
+def whole_book(change: PriceChange, preview: PreviewShown) -> dict[str, Any]:
+    """The total of the whole book that is paid without this change, and with it.
+
+    At its instant, with all that is scheduled until then, or now (`at` is None). `rough`: previews
+    don't say it exactly. One query for now, up to five for an instant to come.
+    """
+    at, found = counted_at(change), None
+    is_ahead = at is not None and at > book_clock()
+    if at is not None and is_ahead:
+        [found] = course([at], "plan")
+    rough = "paid" not in (change.preview or {})
+    # Its figures are of the catalogue as it is now.
+    rough = rough or (is_of_catalogue(change) and bool(preview.scheduled_before))
+    if found is None:
+        before = total.figures().paid.amount
+        rough = rough or is_ahead
+    else:
+        assert at is not None
+        sets = of_sets(scheduled_until(at, change), at)
+        before = sum((each.amount for each in found.values()), sets.difference)
+        rough = rough or sets.rough
+    difference = paid_difference(change)
+    if is_of_catalogue(change) and change.status == PriceChange.Status.SCHEDULED:
+        before -= 0 if change.will_be_held else difference  # it is in the total of its instant
+    after = before + difference
+    return {
+        "at": at if found is not None else None,
+        "before": before,
+        "after": after,
+        "percent": in_percent(before, after),
+        "rough": rough,
+    }
 
 
 # --- The outcome ------------------------------------------------------------------------------

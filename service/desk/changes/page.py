@@ -72,7 +72,7 @@ def _page(request: HttpRequest, change: Any) -> HttpResponse:
         currency=settings.CURRENCY,
         preview=preview,
         is_open=is_open,
-        whole_book=whole_book(preview) if preview and is_open and sees_total else None,
+        whole_book=whole_book(change, preview) if preview and is_open and sees_total else None,
         progress=progress_of([change]).get(change.pk),
         is_under_way=change.status in (Status.APPLYING, Status.PAUSED),
         outcome=outcome,

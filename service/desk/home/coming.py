@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from price_changes.kinds import OF_ROWS
+from desk.ahead import of_sets
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange
 from price_changes.planning import status_now
@@ -48,7 +48,8 @@ class Event:
     """Something to come: its instant, in words, and the total paid after it.
 
     `change`: the price change that it is, with `held` if something holds it. `by_preview`: whether
-    the total counts on previews of sets, whose rows are known when they begin.
+    the total counts on previews of sets, whose rows are known when they begin; `rough`: whether
+    these don't say what is paid then.
     """
 
     at: datetime
@@ -58,6 +59,7 @@ class Event:
     held: bool = False
     total: Decimal | None = None
     by_preview: bool = False
+    rough: bool = False
 
 
 def timeline(now: datetime, shows_changes: bool, names_clients: bool) -> list[Event]:
@@ -72,17 +74,14 @@ def timeline(now: datetime, shows_changes: bool, names_clients: bool) -> list[Ev
     events = sorted(events, key=lambda event: event.at)[:SHOWN]
     if not events:
         return []
-    of_sets = Decimal(0)
+    changes = [
+        (event.at, event.change) for event in events if event.change is not None and not event.held
+    ]
     for event, totals in zip(events, course([each.at for each in events], "plan"), strict=True):
-        change = event.change
-        if change is not None and change.kind in OF_ROWS and not event.held and change.preview:
-            seen = change.preview
-            of_sets += Decimal(seen["total_after"]) - Decimal(seen["total_before"])
-            event.by_preview = True
         if totals is not None:
-            paid = sum((each.amount for each in totals.values()), Decimal(0))
-            event.total = paid + of_sets
-            event.by_preview = event.by_preview or bool(of_sets)
+            sets = of_sets([change for at, change in changes if at <= event.at], event.at)
+            event.total = sum((each.amount for each in totals.values()), sets.difference)
+            event.by_preview, event.rough = sets.counted, sets.rough
     return events
 
 

@@ -59,12 +59,15 @@ def home(request: HttpRequest) -> HttpResponse:
         if user.has_perm(VIEW_SUBSCRIPTION):
             now = book_clock()
             checked = book_check.last_book_check()
+            events = coming.timeline(now, shows_changes, user.has_perm(VIEW_CLIENT))
             course = Course.until(now, asked_by(request.GET.get("by", "")))
             context |= {
                 "paid": figures().paid,
                 "course": course,
                 "chart": course.chart(),
-                "coming": coming.timeline(now, shows_changes, user.has_perm(VIEW_CLIENT)),
+                "coming": events,
+                "by_preview": any(event.by_preview and not event.rough for event in events),
+                "rough": any(event.rough for event in events),
                 "checked": checked,
                 "checked_age": None if checked is None else now - checked.at,
             }

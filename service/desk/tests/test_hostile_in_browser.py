@@ -43,9 +43,10 @@ SCRIPTED = ("home", "client", "service", "change_list_price", "change", "bridge"
 def a_hostile_book() -> dict[str, int]:
     """The book of all pages, with texts in it that look like marks, templates and attributes."""
     book = a_book_with_all()
-    price_state.negotiate(book["subscription"], 7, TEXT, TEXT)
-    rejecting.reject(planned(kind="set", adjustment="add", operand=1).pk, "ann", TEXT)
-    brake.pull(TEXT, TEXT)
+    typed = TEXT.replace("\u202e", "")  # which no door takes
+    price_state.negotiate(book["subscription"], 7, typed, typed)
+    rejecting.reject(planned(kind="set", adjustment="add", operand=1).pk, "ann", typed)
+    brake.pull(typed, typed)
     cells = forty(F7=TEXT, G12=TEXT, C3=TEXT, A5=TEXT, D9="=1+1")
     bob = Browser()
     bob.force_login(User.objects.create_superuser("bob", first_name=TEXT))

@@ -34,7 +34,7 @@ SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_u
        CASE WHEN moves THEN target ELSE price END AS new_price,
        CASE WHEN moves THEN 'follows' ELSE state END AS new_state, NULL::timestamptz AS new_until,
        CASE WHEN moves THEN NULL WHEN ended THEN 'ended' WHEN state <> 'follows' THEN {held_back}
-            ELSE 'unchanged' END AS reason
+            ELSE 'unchanged' END AS reason, upcoming, boundary
   FROM (SELECT *, NOT ended AND state = 'follows' AND price <> target AS moves
           FROM (SELECT *, price_rule({full_price}, {discount_percent}) AS target
                   FROM ({standing}) standing {once}) targeted {once}) judged
@@ -45,7 +45,7 @@ BACK_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN coalesce(back_state, state) ELSE state END AS new_state,
-       CASE WHEN reason IS NULL THEN back_until END AS new_until, reason
+       CASE WHEN reason IS NULL THEN back_until END AS new_until, reason, upcoming, boundary
   FROM (SELECT *, CASE WHEN ended THEN 'ended' WHEN back_state IS NOT NULL THEN NULL
                        WHEN state <> 'follows' THEN {held_back}
                        WHEN price = target THEN 'unchanged'
@@ -60,7 +60,8 @@ KEPT_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        price AS new_price, CASE WHEN keeps THEN 'locked' ELSE state END AS new_state,
        CASE WHEN keeps THEN {until}::timestamptz END AS new_until,
-       CASE WHEN keeps THEN NULL WHEN ended THEN 'ended' ELSE {held_back} END AS reason
+       CASE WHEN keeps THEN NULL WHEN ended THEN 'ended' ELSE {held_back} END AS reason,
+       upcoming, boundary
   FROM (SELECT *, NOT ended AND state = 'follows' AS keeps FROM ({standing}) standing) judged
 """
 

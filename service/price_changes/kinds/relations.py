@@ -72,6 +72,7 @@ SELECT subscription.id, client_id, subscription.service_id, subscription.plan_id
         END AS price,
        CASE WHEN locked_until > {at} THEN locked_until END AS locked_until,
        coalesce(ended_at <= {at}, false) AS ended, started_at > {at} AS upcoming,
+       CASE WHEN started_at > {at} THEN started_at ELSE ended_at END AS boundary,
        full_price, percent AS discount_percent
   FROM {subscriptions} subscription
   JOIN {services} service ON service.id = subscription.service_id

@@ -22,7 +22,7 @@ REVERT_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN before_state ELSE price_state END AS new_state,
-       CASE WHEN reason IS NULL THEN before_until END AS new_until, reason
+       CASE WHEN reason IS NULL THEN before_until END AS new_until, reason, upcoming, boundary
   FROM (SELECT *, CASE WHEN before_state = 'follows' THEN price_rule(full_price, discount_percent)
                        ELSE before_price END AS target,
                CASE WHEN gone THEN 'deleted' WHEN ended THEN 'ended'
@@ -36,6 +36,8 @@ SELECT id, client_id, service_id, plan_id, price, price_state, locked_until,
                        coalesce(subscription.price_state, 'follows') AS price_state,
                        subscription.locked_until, price_reason, subscription.id IS NULL AS gone,
                        coalesce(ended_at <= {at}, false) AS ended,
+                       coalesce(started_at > {at}, false) AS upcoming,
+                       CASE WHEN started_at > {at} THEN started_at ELSE ended_at END AS boundary,
                        last.change_id AS newest_change, before.price AS before_price,
                        CASE WHEN before.locked_until <= {at} THEN 'follows'
                             ELSE coalesce(before.price_state, 'follows') END AS before_state,

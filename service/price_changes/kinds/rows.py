@@ -7,6 +7,7 @@ subscription that the change is about, with the columns
     price, price_state, locked_until      as it stands
     new_price, new_state, new_until       as it is to become
     reason                                why it stays; NULL if it moves
+    upcoming, boundary                    whether it starts later; when it starts, else when it ends
 
 Rows are judged as they stand at the effective instant: a lock that has ended by then counts as
 none, and the price is the rule's.

@@ -29,7 +29,7 @@ SET_ROWS = """
 SELECT id, client_id, service_id, plan_id, price, state AS price_state, locked_until,
        CASE WHEN reason IS NULL THEN target ELSE price END AS new_price,
        CASE WHEN reason IS NULL THEN new_state ELSE state END AS new_state,
-       CASE WHEN reason IS NULL THEN new_until END AS new_until, reason
+       CASE WHEN reason IS NULL THEN new_until END AS new_until, reason, upcoming, boundary
   FROM (SELECT *, CASE WHEN ended THEN 'ended' {stays} END AS reason
           FROM (SELECT *, {target} AS target, '{new_state}' AS new_state,
                        {until}::timestamptz AS new_until

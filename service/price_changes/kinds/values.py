@@ -10,6 +10,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from django.utils.translation import gettext as _
 
 from price_changes.errors import ChangeError
+from pricebook.kit.directions import turning
 from services import parsing
 from services.catalogue_subject import CatalogueSubject
 from services.models import book_clock
@@ -79,7 +80,19 @@ def required(name: str, given: Mapping[str, Any], hint: str = "") -> Any:
 
 
 def parse_text(name: str, value: Any, length: int) -> str:
-    return refusing(parsing.text)(name, value, length).strip()
+    text = refusing(parsing.text)(name, value, length).strip()
+    if character := turning(text):
+        raise ChangeError(
+            "bad_text",
+            _(
+                "%(name)s has a character %(character)s, which turns the direction of the text"
+                " around it; take it out."
+            )
+            % {"name": name, "character": character},
+            parameter=name,
+            value=text[:100],
+        )
+    return text
 
 
 def find_record(name: Literal["service", "plan"], value: Any) -> Any:

@@ -36,7 +36,7 @@ def scheduled_before(change: PriceChange, at: datetime | None) -> list[int]:
     others = PriceChange.objects.filter(
         ~is_stopped(), status=PriceChange.Status.SCHEDULED, effective_at__lte=at or BookNow()
     )
-    return _may_share_rows(change, others)
+    return _sharing_rows(change, others)
 
 
 def sets_of_its_instant(change: PriceChange, at: datetime) -> list[int]:
@@ -46,17 +46,22 @@ def sets_of_its_instant(change: PriceChange, at: datetime) -> list[int]:
     """
     approved = PriceChange.objects.filter(effective_at=at, approval__isnull=False)
     others = approved.exclude(status=PriceChange.Status.CANCELLED)
-    return _may_share_rows(change, others.filter(kind__in=OF_ROWS))
+    return _sharing_rows(change, others.filter(kind__in=OF_ROWS))
 
 
-def _may_share_rows(change: PriceChange, others: QuerySet[PriceChange]) -> list[int]:
-    names = named(change)
+def _sharing_rows(change: PriceChange, others: QuerySet[PriceChange]) -> list[int]:
     of_them = others.exclude(pk=change.pk).order_by("effective_at", "approval")
     return [
         other.pk
         for other in of_them.only("service", "plan", "filter")
-        if all(names.get(name, value) == value for name, value in named(other).items())
+        if may_share_rows(change, other)
     ]
+
+
+def may_share_rows(change: PriceChange, other: PriceChange) -> bool:
+    """Whether there may be a row of both, by what they name."""
+    names = named(change)
+    return all(names.get(name, value) == value for name, value in named(other).items())
 
 
 def scheduled_after(change: PriceChange, at: datetime | None) -> list[int]:

@@ -19,24 +19,28 @@ from price_changes.planning.around import counted_at, scheduled_after, scheduled
 from price_changes.planning.behind import rows_behind
 from price_changes.planning.fingerprint import HASH, fingerprint
 from services.bounds import HIGHEST_PRICE
-from services.models import Plan, Service, book_clock
+from services.models import Plan, Service, Skip, book_clock
 
 EDGES = [-1000, -100, -10, -1, 0, 1, 10, 100, 1000]  # of the differences, in the currency
 PERCENTS = [-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50]  # of the same, in per cent of the price
+UNPAID = {Skip.Reason.ENDED.value, Skip.Reason.DELETED.value}  # reasons of rows that pay no more
 LARGEST = 10  # clients that are shown as the largest movers
 
 # One row for each pair and part: `part` is the reason of rows that stay, and the number of the
 # bucket of those that move. OFFSET 0 has it computed once, and not wherever it is used.
 COUNT = f"""
 SELECT NULL AS client_id, rows, before, after, service_id, plan_id, part, movement, stop_following,
-       lowest, highest, hash, percent, percents
+       lowest, highest, hash, percent, percents, upcoming_before, upcoming_after, boundary
   FROM (SELECT service_id, plan_id, part, count(*) AS rows, sum(price) AS before,
                sum(new_price) AS after, sum(abs(new_price - price)) AS movement,
                count(*) FILTER (
                    WHERE reason IS NULL AND price_state = 'follows' AND new_state <> 'follows'
                ) AS stop_following,
                min(new_price) AS lowest, max(new_price) AS highest, {HASH} AS hash,
-               {{percent}} AS percent, percents
+               {{percent}} AS percent, percents,
+               coalesce(sum(price) FILTER (WHERE upcoming), 0) AS upcoming_before,
+               coalesce(sum(new_price) FILTER (WHERE upcoming), 0) AS upcoming_after,
+               min(boundary) FILTER (WHERE reason IS NULL) AS boundary
           FROM (SELECT *, {{percents}} AS percents, coalesce(reason, width_bucket(
                        new_price - price, ARRAY[{", ".join(map(str, EDGES))}]::numeric[])::text)
                        AS part
@@ -47,7 +51,7 @@ SELECT NULL AS client_id, rows, before, after, service_id, plan_id, part, moveme
 # scan, on one core and sorted twice; apart, both are aggregated in parallel.
 PREVIEW = f"""{COUNT} UNION ALL
 SELECT client_id, rows, before, after, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL
+       NULL, NULL, NULL, NULL, NULL
   FROM (SELECT client_id, count(*) AS rows, sum(price) AS before, sum(new_price) AS after
           FROM ({{rows}}) change_row WHERE reason IS NULL GROUP BY client_id
         HAVING sum(price) <> sum(new_price)
@@ -88,6 +92,9 @@ class Group(NamedTuple):
     hash: int
     percent: Decimal | None
     percents: int | None
+    upcoming_before: Decimal  # the part of `before` that starts later
+    upcoming_after: Decimal
+    boundary: datetime | None  # the first start or end of those that move
 
     @property
     def reason(self) -> str | None:
@@ -122,6 +129,17 @@ class Mover(TypedDict):
 Bucket = TypedDict("Bucket", {"from": int | None, "to": int | None, "rows": int})
 
 
+class Paid(TypedDict):
+    """What is paid of the rows of a change as of its count; amounts are decimals as text.
+
+    `until`: the first instant after it at which a row that moves starts or ends; None for never.
+    """
+
+    total_before: str
+    total_after: str
+    until: str | None
+
+
 class Preview(TypedDict):
     """A preview as it is stored, and as the API shows it; amounts are decimals as text."""
 
@@ -133,6 +151,7 @@ class Preview(TypedDict):
     stop_following: int
     total_before: str
     total_after: str
+    paid: NotRequired[Paid]  # not in previews of before
     movement: str
     # Only where a limit asks for it, and not if nothing moves; Infinity for a rise from 0.
     largest_percent: NotRequired[str]
@@ -172,6 +191,8 @@ class Counted(_Sums):
         self.percents: dict[int, int] = defaultdict(int)
         self.stop_following = 0
         self.movement = Decimal(0)  # the sum of all rises and falls
+        self.upcoming = _Sums()
+        self.until: datetime | None = None  # the first start or end of a row that moves
         self.fingerprint = ""
         self.percent: Decimal | None = None  # the largest rise or fall of one price
 
@@ -209,6 +230,9 @@ def count(change: PriceChange, at: datetime | None = None, movers: bool = False)
         digest ^= group.hash
         counted.movement += group.movement
         counted.stop_following += group.stop_following
+        counted.upcoming.add(0, 0, group.upcoming_before, group.upcoming_after)
+        if group.boundary is not None:
+            counted.until = min(counted.until or group.boundary, group.boundary)
         if group.reason is not None:
             counted.stays[group.reason] += group.rows
             counted.stays_total[group.reason] += group.before
@@ -237,6 +261,7 @@ def preview_of(change: PriceChange, counted: Counted) -> Preview:
         stop_following=counted.stop_following,
         total_before=str(counted.before),
         total_after=str(counted.after),
+        paid=_paid(counted),
         movement=str(counted.movement),
         by_service_and_plan=_pairs(counted.pairs),
         largest_movers=_movers(counted.movers),
@@ -248,6 +273,15 @@ def preview_of(change: PriceChange, counted: Counted) -> Preview:
     if counted.percent is not None:
         preview["largest_percent"] = str(counted.percent)
     return preview
+
+
+def _paid(counted: Counted) -> Paid:
+    stay = sum(map(counted.stays_total.__getitem__, UNPAID & counted.stays_total.keys()))
+    return Paid(
+        total_before=str(counted.before - counted.upcoming.before - stay),
+        total_after=str(counted.after - counted.upcoming.after - stay),
+        until=None if counted.until is None else counted.until.isoformat(),
+    )
 
 
 def _buckets(found: dict[int, int], edges: list[int]) -> list[Bucket]:

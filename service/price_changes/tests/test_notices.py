@@ -128,6 +128,7 @@ def test_records_who_was_told(book):
         (lambda book: (book.bob.pk, book.today + DAY, ""), "not_told_yet"),
         (lambda book: (book.ann.pk, None, ""), "given_twice"),
         (lambda book: (book.bob.pk, book.today, "\0"), "bad_text"),
+        (lambda book: (book.bob.pk, book.today, "\u202e"), "bad_text"),
     ],
 )
 def test_refuses_all_for_one_mark(book, mark, code):

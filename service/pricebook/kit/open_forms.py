@@ -6,6 +6,8 @@ from django import forms
 from django.forms import BoundField, MultiWidget
 from django.utils.translation import gettext as _
 
+from pricebook.kit.directions import refuse_turning
+
 
 class OpenForm(forms.ModelForm):
     """A model form that writes what the person touched, and nothing else.
@@ -22,6 +24,9 @@ class OpenForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         for name in self._columns():
             self.fields[name].show_hidden_initial = True
+        for field in self.fields.values():
+            if isinstance(field, forms.CharField):
+                field.validators.append(refuse_turning)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

@@ -188,6 +188,7 @@ class TestRefusedLine:
             ({"comment": 5}, "bad_text", "comment"),
             ({"comment": "x" * 51}, "bad_text", "comment"),
             ({"comment": "a\0b"}, "bad_text", None),
+            ({"comment": "a\u202eb"}, "bad_text", "comment"),
             ({"comment": None}, "missing", "comment"),
             ({"source": None}, "missing", "source"),
             ({"external_id": ""}, "too_short", "external_id"),

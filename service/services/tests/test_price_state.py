@@ -241,7 +241,7 @@ class TestAnyVerb:
         assert refused.value.code == "bad_until"
         assert end.isoformat() in refused.value.detail
 
-    @pytest.mark.parametrize("reason", ["", "  ", "x" * 201, "a\0b", "\ud800", None])
+    @pytest.mark.parametrize("reason", ["", "  ", "x" * 201, "a\0b", "\u202e", "\ud800", None])
     def test_wants_a_reason_that_fits(self, subscription, reason):
         for verb in (price_state.lock, price_state.negotiate):
             with pytest.raises(PriceStateError) as refused:
