@@ -20,6 +20,7 @@ from services.ledger import points
 from services.ledger.bridge_parts import literal, rows_among
 
 # `stirred`: a row of today may not say what these were at `since`. Among them are facts to come.
+# OFFSET 0: each pair by its index. The planner expects all pairs, and would sort the whole book.
 RANKED = """
 pair_moved AS MATERIALIZED (
     SELECT service_id, plan_id, sum(amount) AS amount FROM move
@@ -32,10 +33,14 @@ pair_moved AS MATERIALIZED (
       FROM (SELECT client_id, amount FROM part WHERE {filtered}
              UNION ALL
             SELECT client_id, amount
-              FROM services_subscription one JOIN pair_moved USING (service_id, plan_id)
-             WHERE (price_state = 'follows' OR locked_until <= {since})
-               AND started_at <= {since} AND (ended_at IS NULL OR ended_at > {since})
-               AND NOT EXISTS (SELECT FROM stirred WHERE stirred.id = one.id)
+              FROM pair_moved
+             CROSS JOIN LATERAL (
+                   SELECT id, client_id FROM services_subscription
+                    WHERE service_id = pair_moved.service_id AND plan_id = pair_moved.plan_id
+                      AND (price_state = 'follows' OR locked_until <= {since})
+                      AND started_at <= {since} AND (ended_at IS NULL OR ended_at > {since})
+                   OFFSET 0) one
+             WHERE NOT EXISTS (SELECT FROM stirred WHERE stirred.id = one.id)
                AND NOT EXISTS (SELECT FROM touched WHERE touched.id = one.id)
              UNION ALL
             SELECT client_id, amount
