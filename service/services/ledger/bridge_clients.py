@@ -19,7 +19,8 @@ from django.db import connection
 from services.ledger import points
 from services.ledger.bridge_parts import literal, rows_among
 
-# `stirred`: a row of today may not say what these were at `since`. Among them are facts to come.
+# `stirred`: a row of today may not say what these were at `since`. Facts to come, from now on, are
+# among them: whoever starts or ends after `since`, too.
 # OFFSET 0: each pair by its index. The planner expects all pairs, and would sort the whole book.
 RANKED = """
 pair_moved AS MATERIALIZED (
@@ -37,8 +38,7 @@ pair_moved AS MATERIALIZED (
              CROSS JOIN LATERAL (
                    SELECT id, client_id FROM services_subscription
                     WHERE service_id = pair_moved.service_id AND plan_id = pair_moved.plan_id
-                      AND (price_state = 'follows' OR locked_until <= {since})
-                      AND started_at <= {since} AND (ended_at IS NULL OR ended_at > {since})
+                      AND price_state = 'follows' AND ended_at IS NULL
                    OFFSET 0) one
              WHERE NOT EXISTS (SELECT FROM stirred WHERE stirred.id = one.id)
                AND NOT EXISTS (SELECT FROM touched WHERE touched.id = one.id)
