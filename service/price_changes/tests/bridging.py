@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from decimal import Decimal
+from unittest.mock import patch
 
 from price_changes.models import PriceChange
 from price_changes.tests.asking import Asking
@@ -14,6 +15,7 @@ from price_changes.tests.oracle import AFTER, Oracle
 from price_changes.tests.standing import Answer
 from price_changes.tests.timeline import MICROSECOND
 from services import ledger
+from services.ledger import bridge as bridges
 from services.ledger.bridge import behind, bridge
 from services.reading.filters import BookFilter
 
@@ -140,6 +142,11 @@ class Bridging(Asking):
         grouped = self.random.choice([None, *NAMES])
         filtered = BookFilter(**given)
         product = bridge(since, until, filtered, grouped)
+        if grouped == "client":
+            with patch.object(bridges, "can_rank", lambda *_: False):
+                by_rows = bridge(since, until, filtered, grouped)
+            if product != by_rows:
+                self._differs("bridge by client", when, f"{about}, {of}", product, by_rows)
         facts = {fact: event for event, fact in self.telling.changes.items()}
         events = {change: event for event, change in self.changes.items()}
         told: Steps = Counter()

@@ -14,7 +14,7 @@ from price_changes.tests.drawing import a_history
 from price_changes.tests.histories import KINDS, shortened
 from price_changes.tests.plays import Play
 from price_changes.tests.timeline import Timeline
-from services.ledger import points
+from services.ledger import bridge, points
 
 ASKED = os.environ.get("HISTORIES")
 SEED = os.environ.get("SEED") or (os.urandom(4).hex() if ASKED else "bridges")
@@ -45,6 +45,7 @@ class BridgePlay(Bridging, Play):
 @pytest.fixture
 def timeline(db, monkeypatch):
     monkeypatch.setattr(points, "FACTS", 2)
+    monkeypatch.setitem(bridge.MOST, "client", 1)  # so that there are others
     return Timeline()
 
 

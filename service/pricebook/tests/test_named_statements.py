@@ -76,6 +76,7 @@ NOT_NAMED = {
     "services.ledger.points.NEWEST": "looks up the last point, by its index",
     "services.ledger.points.NEXT": "reads the next instants of `facts_between`, by their indexes",
     "services.ledger.points.COUNT": "the same",
+    "services.ledger.bridge_clients.LATER": "the same, of those that follow",
     "services.models.clock.RENEW": "notes the life of the server, once",
     "services.reading.scheduled.MOVED": "stands around the statement of each scheduled change",
     "services.reading.scheduled.MOVED_ONE": "stands around the statement of each scheduled change",

@@ -113,8 +113,14 @@ def _lists(example: Examples) -> list[NamedStatement]:
             bridge_sql(at - DAY, at, of_service, "service_id", SIZE, (nearest, nearest)),
         ),
         NamedStatement(
+            "the bridge between two instants, by client",
+            "the same of the clients that moved most, and of all others together",
+            BRIDGE,
+            bridge_sql(at - DAY, at, of_service, "client_id", SIZE, (nearest, nearest)),
+        ),
+        NamedStatement(
             "the bridge between two instants, from rows",
-            "the same, where no stored total helps, and by client",
+            "the same, where no stored total helps, and of one client",
             BRIDGE,
             bridge_sql(at - DAY, at, of_client, "client_id", SIZE, None),
         ),

@@ -32,6 +32,7 @@ from typing import Any
 from django.db import connection
 
 from pricebook.kit.read_timeout import long_read
+from services.ledger.bridge_clients import can_rank
 from services.ledger.bridge_sql import behind_sql, bridge_sql
 from services.ledger.total_then import nearest
 from services.reading.filters import BookFilter
@@ -104,9 +105,10 @@ def bridge(
 ) -> Bridge:
     """The bridge between two instants, for those of a service, plan or client, by one of these.
 
-    ValueError if `until` is not after `since`, and for another filter or group. Three queries; two
-    for a client or by client, which read all rows at both instants. BridgeBroken if the steps don't
-    add up, to the cent, in each group.
+    ValueError if `until` is not after `since`, and for another filter or group. Three queries; one
+    for a client, four by client. Without sums near both instants all rows at both are read; by
+    client also while copies are late, and if very much has happened since. BridgeBroken if the
+    steps don't add up, to the cent, in each group.
     """
     if until <= since:
         raise ValueError("A bridge goes from an instant to a later one.")
@@ -114,7 +116,7 @@ def bridge(
         raise ValueError(f"A bridge can't filter by {', '.join(sorted(unknown))}.")
     group, most = (ONE, 1) if by is None else (GROUPS[by], MOST[by])
     with long_read():
-        for of_sums in (by != "client", False):
+        for of_sums in (by != "client" or can_rank(since, until), False):
             sums = [nearest(at, book_filter) for at in (since, until)] if of_sums else [None]
             first, last = sums[0], sums[-1]
             points = (first, last) if first is not None and last is not None else None
@@ -144,10 +146,13 @@ def _built(since: datetime, until: datetime, rows: list[tuple[Any, ...]], by: st
                 f" {moved} are not {each.until.amount}."
             )
     built = list(groups.values())
+    if by is not None:  # nobody may be left for all others together
+        nobody = Group(None)
+        built = [each for each in built if each != nobody]
     if by is None:
         one = built[0] if built else Group(None)
         return Bridge(since, until, one.since, one.until, one.steps, [])
-    built.sort(key=lambda each: (each.id is None, -abs(each.until.amount - each.since.amount)))
+    built.sort(key=_place)
     return Bridge(
         since,
         until,
@@ -156,6 +161,11 @@ def _built(since: datetime, until: datetime, rows: list[tuple[Any, ...]], by: st
         together(built),
         built,
     )
+
+
+def _place(group: Group) -> tuple[bool, Decimal, Decimal, int]:
+    moved = abs(group.until.amount - group.since.amount)
+    return group.id is None, -moved, -group.until.amount, group.id or 0
 
 
 def together(groups: Iterable[Group]) -> list[Step]:

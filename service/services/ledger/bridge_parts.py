@@ -5,6 +5,13 @@ followers whom no fact touched; `move`, of the catalogue; `walk`, from instant t
 a difference and its cause; `part`, the amount that it adds to whom.
 """
 
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.ledger.point_in_time import as_of
+from services.sql import SQL
+
 # Subscriptions that a change for new subscriptions only may keep or let go in between have no fact
 # of that before a worker comes: all of its service or plan are walked, at each of its instants.
 TOUCHED = """
@@ -206,3 +213,25 @@ part AS MATERIALIZED (
       FROM walk JOIN move USING (service_id, plan_id)
      WHERE pays AND by_rule AND move.at > walk.at AND (next_at IS NULL OR move.at < next_at)
 )"""
+
+
+def literal(value: datetime | int | None) -> str:
+    """A value as SQL: statements of statements would need the same parameter many times."""
+    if isinstance(value, datetime):
+        return f"'{value.isoformat()}'::timestamptz"
+    return "NULL" if value is None else str(int(value))
+
+
+def text_of(statement: SQL) -> str:
+    sql, params = statement
+    return sql % tuple(map(literal, params))
+
+
+def rows_of(statement: SQL) -> str:
+    """What subscriptions of `as_of` paid, without those whose client, service or plan is gone."""
+    return ROWS.format(rows=text_of(statement))
+
+
+def rows_among(candidates: str, instant: datetime) -> str:
+    """`rows_of` those whose ids the statement `candidates` finds, looked up one by one."""
+    return rows_of(as_of(instant, candidates=(candidates.replace("%", "%%"), ())))

@@ -15,7 +15,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from services.ledger import bridge_parts
+from services.ledger import bridge_clients, bridge_parts
+from services.ledger.bridge_parts import literal, rows_among, rows_of, text_of
 from services.ledger.last_move import cause_at
 from services.ledger.page import CANDIDATES, MOVED_OR_GONE
 from services.ledger.point_in_time import NOT_ASKED, OF_CLIENT, OF_THE_WALK, as_of, at_each
@@ -24,7 +25,7 @@ from services.reading.filters import BookFilter
 from services.sql import SQL
 
 BRIDGE = """
-WITH {touched}, {told}, {counted}, {moved}, {walked}, {events}, {parts},
+WITH {touched}, {told}, {counted}, {moved}, {walked}, {events}, {parts}, {ranked_before}
 total AS (
     SELECT {group} AS of_group, sum(amount_since) AS amount_since,
            sum(subscriptions_since)::bigint AS subscriptions_since,
@@ -40,31 +41,26 @@ total AS (
              UNION ALL
             SELECT DISTINCT client_id, service_id, plan_id, 0, 0, 0, 0 FROM part) each
      WHERE {filtered} GROUP BY 1
-), ranked AS MATERIALIZED (
-    SELECT total.*, CASE WHEN row_number() OVER (
-                    ORDER BY abs(amount_until - amount_since) DESC, amount_until DESC, of_group
-                    ) <= {most} THEN of_group END AS shown
-      FROM total
-), step AS (
+), {ranked_after} step AS (
     SELECT shown, kind, change_id, sum(amount) AS amount, sum(rows)::bigint AS rows
       FROM (SELECT {group} AS of_group, kind, change_id, sum(amount) AS amount, 1 AS rows
               FROM part WHERE {filtered} GROUP BY id, at, {group}, kind, change_id
             HAVING sum(amount) <> 0) each
-      JOIN ranked USING (of_group)
+      LEFT JOIN ranked ON shown = of_group
      GROUP BY shown, kind, change_id
      UNION ALL
     SELECT shown, 'change', change_id, sum(amount * followers), sum(followers)::bigint
       FROM (SELECT shown, service_id, plan_id, sum(followers) AS followers
-              FROM untouched JOIN ranked ON of_group = {group}
+              FROM {followers} LEFT JOIN ranked ON shown = {group}
              WHERE followers <> 0 AND {filtered}
-             GROUP BY shown, service_id, plan_id) each
+             GROUP BY shown, service_id, plan_id HAVING sum(followers) <> 0) each
       JOIN move USING (service_id, plan_id)
      GROUP BY shown, change_id
 )
 SELECT shown, NULL AS kind, NULL::bigint AS change_id, sum(amount_since),
        sum(subscriptions_since)::bigint, sum(amount_until), sum(subscriptions_until)::bigint,
        {holds}
-  FROM ranked GROUP BY shown
+  FROM total LEFT JOIN ranked ON shown = of_group GROUP BY shown
  UNION ALL
 SELECT shown, kind, change_id, sum(amount), sum(rows)::bigint, NULL, NULL, true
   FROM step GROUP BY shown, kind, change_id
@@ -83,6 +79,13 @@ SELECT client_id, service_id, plan_id, count(*) FILTER (WHERE by_rule) AS follow
        count(*) AS subscriptions, sum(price) AS amount
   FROM {rows} one GROUP BY client_id, service_id, plan_id
 """
+# The groups that are shown, from their totals.
+RANKED = """
+ranked AS MATERIALIZED (
+    SELECT of_group AS shown FROM total WHERE {that} AND of_group IS NOT NULL
+     ORDER BY abs(amount_until - amount_since) DESC, of_group LIMIT {most}
+),"""
+THAT_MOVED = "amount_until <> amount_since"
 TOTALS = """
 SELECT service_id, plan_id, sum(amount), sum(subscriptions)::bigint, sum(followers)::bigint, {holds}
   FROM ({totals}) total WHERE {filtered} GROUP BY service_id, plan_id ORDER BY service_id, plan_id
@@ -107,18 +110,6 @@ SELECT id, amount
  ORDER BY id LIMIT {limit}
 """
 OF_PAIRS = "AND (service_id, plan_id) IN (SELECT service_id, plan_id FROM wanted)"
-
-
-def literal(value: datetime | int | None) -> str:
-    """A value as SQL: statements of statements would need the same parameter many times."""
-    if isinstance(value, datetime):
-        return f"'{value.isoformat()}'::timestamptz"
-    return "NULL" if value is None else str(int(value))
-
-
-def text_of(statement: SQL) -> str:
-    sql, params = statement
-    return sql % tuple(map(literal, params))
 
 
 def parts_of(since: datetime, until: datetime, book_filter: BookFilter) -> dict[str, str]:
@@ -157,10 +148,13 @@ def bridge_sql(
 
     (group, NULL, NULL, total at `since`, subscriptions, total at `until`, subscriptions, whether
     the sums still hold); (group, kind, change, amount, number, …). `group`: a column or a constant;
-    all groups but the `most` that moved most are NULL. `nearest`: the sums before both instants;
-    else all is read from the rows.
+    all groups but the `most` that moved most are NULL, and so are clients that did not move.
+    `nearest`: the sums before both instants; else all is read from the rows.
     """
     parts: dict[str, Any] = parts_of(since, until, book_filter)
+    by_client = group == "client_id"
+    followers, before = "untouched", ""
+    after = RANKED.format(that=THAT_MOVED if by_client else "true", most=most)
     if nearest is None:
         parts["counted"] = bridge_parts.COUNTED_ROWS.format(rows=rows_at(since, book_filter))
         totals = [
@@ -180,10 +174,20 @@ def bridge_sql(
             for pairs, at in (("start_pair", since), (f"({text_of(last)})", until))
         ]
         holds = f"{text_of(holds_first)} AND {text_of(holds_last)}"
+        if by_client:
+            before, after = bridge_clients.ranked(since, until, parts["filtered"], most), ""
+            followers = bridge_clients.FOLLOWERS
+            totals = [
+                bridge_clients.TOTAL.format(of_pairs=of_pairs, rows=rows)
+                for of_pairs, rows in zip(totals, ("row_since", "row_until"), strict=True)
+            ]
+            holds += f" AND {bridge_clients.ROWS_HOLD.format(since=literal(since))}"
     return BRIDGE.format(
         **parts,
         group=group,
-        most=most,
+        ranked_before=before,
+        ranked_after=after,
+        followers=followers,
         totals_since=totals[0],
         totals_until=totals[1],
         holds=holds,
@@ -209,7 +213,7 @@ def filtered_by(book_filter: BookFilter) -> str:
 
 
 def rows_at(instant: datetime, book_filter: BookFilter) -> str:
-    return bridge_parts.ROWS.format(rows=text_of(as_of(instant, book_filter)))
+    return rows_of(as_of(instant, book_filter))
 
 
 def behind_sql(
@@ -231,7 +235,7 @@ def behind_sql(
     else:
         shape = {"beyond": ">", "way": "ASC", "of_now": OF_PAIRS, "changed": MOVED_OR_GONE}
         candidates = CANDIDATES.format(**shape), (after, until, after)
-    rows = as_of(since, candidates=(text_of(candidates).replace("%", "%%"), ()))
+    rows = rows_among(text_of(candidates), since)
     change = f"change_id IS NOT DISTINCT FROM {literal(change_id)}"
     of_moves = "true" if kind == "change" else "false"
     parts = parts_of(since, until, book_filter)
@@ -242,5 +246,5 @@ def behind_sql(
         of_moves=f"{of_moves} AND {change}",
         after=literal(after),
         limit=literal(limit),
-        rows=bridge_parts.ROWS.format(rows=text_of(rows)),
+        rows=rows,
     )

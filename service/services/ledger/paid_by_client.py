@@ -9,27 +9,28 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from services.ledger.paid_since import INSTANTS, PAYS
-from services.ledger.point_in_time import OF_CLIENT, at_each
+from services.ledger.paid_since import INSTANTS
+from services.ledger.point_in_time import OF_CLIENT, OF_THE_WALK, at_each
 
 # All subscriptions that the client ever had; one that was another's then paid nothing for it.
 WANTED = f"""
 SELECT row_number() OVER (), id, %(since)s::timestamptz, %(upto)s::timestamptz
   FROM ({OF_CLIENT.replace("%s", "%(client)s")}) ever
 """  # noqa: S608 - constants
-# By how much the total moved, at each instant at which it did.
-# OFFSET 0: each one is looked up by its id. The planner expects many instants, and would read all
-# subscriptions for a join.
+# By how much the total moved, at each instant at which it did. A subscription has no price once it
+# is deleted; and one whose service or plan was deleted too is in no total of the past.
 PAID = f"""
+WITH moment AS MATERIALIZED ({INSTANTS.format(wanted=WANTED)}), told AS MATERIALIZED (
+    SELECT moment_of.id, moment_of.at, told.price
+      FROM {at_each("moment moment_of", more=OF_THE_WALK)}
+     WHERE told.pays AND told.client_id = %(client)s
+       AND EXISTS (SELECT FROM services_service WHERE id = told.service_id)
+       AND EXISTS (SELECT FROM services_plan WHERE id = told.plan_id)
+)
 SELECT at, sum(differs)
   FROM (SELECT at, paid - lag(paid, 1, 0) OVER (PARTITION BY id ORDER BY at) AS differs
-          FROM (
-SELECT moment_of.id, moment_of.at,
-       CASE WHEN {PAYS} AND told.client_id = %(client)s THEN told.price ELSE 0 END AS paid
-  FROM {at_each(f"({INSTANTS.format(wanted=WANTED)}) moment_of")}
- CROSS JOIN LATERAL (
-       SELECT started_at, ended_at FROM services_subscription
-        WHERE id = moment_of.id OFFSET 0) one) told) step
+          FROM (SELECT id, at, coalesce(price, 0) AS paid
+                  FROM moment LEFT JOIN told USING (id, at)) each) step
  GROUP BY at HAVING sum(differs) <> 0 ORDER BY at
 """  # noqa: S608 - constants
 

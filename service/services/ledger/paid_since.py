@@ -38,6 +38,9 @@ SELECT DISTINCT wanted.number, wanted.id, instant.at
        SELECT unnest(ARRAY[started_at, ended_at])
          FROM services_subscription WHERE id = wanted.id
         UNION ALL
+       SELECT unnest(ARRAY[started_at, ended_at])  -- of one that was deleted
+         FROM services_ledgerentry WHERE subscription_id = wanted.id AND price IS NULL
+        UNION ALL
        SELECT unnest(ARRAY[correction.since, correction.until])
          FROM services_correction correction WHERE subscription_id = wanted.id
         UNION ALL
