@@ -11,7 +11,6 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextareaWidget,
@@ -94,7 +93,7 @@ def days_field(label: str, help_text: str = "") -> forms.IntegerField:
         required=False,
         min_value=0,
         max_value=MOST,
-        widget=UnfoldAdminIntegerFieldWidget,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
         help_text=help_text,
     )
 

@@ -145,7 +145,12 @@ def field_of(input: Input, name: str, label: Any, help_text: Any = "", **more: A
             )
         case Input.DAYS:
             return forms.IntegerField(
-                label=label, required=False, min_value=0, max_value=MOST, help_text=help_text
+                label=label,
+                required=False,
+                min_value=0,
+                max_value=MOST,
+                help_text=help_text,
+                widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
             )
         case Input.FLAG:
             return forms.BooleanField(label=label, required=False, help_text=help_text)

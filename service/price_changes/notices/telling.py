@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -114,14 +115,22 @@ def _refuse_state(change: PriceChange) -> None:
 
 def _refuse_marks(change: PriceChange, marks: list[Mark], now: datetime) -> None:
     given = [client for client, _day, _note in marks]
-    twice = {client for client in given if given.count(client) > 1} if _repeats(given) else set()
+    twice = {client for client, times in Counter(given).items() if times > 1}
     if twice:
-        raise _refusal("given_twice", _("Each client is given once; twice: %(clients)s."), twice)
+        raise ChangeError(
+            "given_twice",
+            _("Each client is given once; twice: %(clients)s.") % {"clients": _said(twice)},
+            **_about(twice),
+        )
     listed = ToTell.objects.filter(change_id=change.pk, client_id__in=given)
     unknown = set(given) - set(listed.values_list("client_id", flat=True))
     if unknown:
-        text = _("The change moves no price of these clients: %(clients)s. Leave them out.")
-        raise _refusal("not_to_be_told", text, unknown)
+        raise ChangeError(
+            "not_to_be_told",
+            _("The change moves no price of these clients: %(clients)s. Leave them out.")
+            % {"clients": _said(unknown)},
+            **_about(unknown),
+        )
     today = now.astimezone(zone_of(change.effective_zone)).date()
     for client, day, _note in marks:
         if day is not None and not FIRST_DAY.date() <= day <= today:
@@ -143,16 +152,15 @@ def _refuse_marks(change: PriceChange, marks: list[Mark], now: datetime) -> None
             )
 
 
-def _repeats(given: list[int]) -> bool:
-    return len(set(given)) < len(given)
+def _said(clients: set[int]) -> str:
+    """The first of these clients, by their numbers."""
+    more = ", …" if len(clients) > NAMED else ""
+    return ", ".join(map(str, sorted(clients)[:NAMED])) + more
 
 
-def _refusal(code: str, text: str, clients: set[int]) -> ChangeError:
+def _about(clients: set[int]) -> dict[str, Any]:
     named = sorted(clients)[:NAMED]
-    said = ", ".join(map(str, named)) + (", …" if len(clients) > len(named) else "")
-    return ChangeError(
-        code, text % {"clients": said}, parameter="client", value=str(named[0]), clients=named
-    )
+    return {"parameter": "client", "value": str(named[0]), "clients": named}
 
 
 def _record(
