@@ -101,6 +101,10 @@ class MarksSerializer(serializers.Serializer):
 
     told = MarkSerializer(many=True, help_text=f"Up to {MOST:,}, each client once.")
     way = serializers.ChoiceField(Told.Way.choices, required=False, help_text="Default: hand.")
+    effective_at = serializers.DateTimeField(
+        required=False,
+        help_text="The instant that they were told of: refused if the change has another by now.",
+    )
 
 
 class MarkedSerializer(serializers.Serializer):
@@ -170,11 +174,15 @@ class NoticeViews(answering.Sheets):
     @idempotent
     def tell(self, request: Request, pk: str) -> Response:
         """Record who was told on which day, or was not told after all; all of them or none."""
-        given = object_of(request.data, ["told", "way"])
+        given = object_of(request.data, ["told", "way", "effective_at"])
         way = given.get("way", Told.Way.HAND.value)
         if way not in Told.Way.values:
             raise _bad("way", way, _("%(place)s: give hand or file, or leave it out."))
-        outcome = tell(change_of(pk), marks_of(given.get("told")), way, author(request.user))
+        told_of = given.get("effective_at")
+        if told_of is not None:
+            told_of = parsing.instant("effective_at", told_of)
+        marks = marks_of(given.get("told"))
+        outcome = tell(change_of(pk), marks, way, author(request.user), told_of)
         return Response(
             {
                 "recorded": outcome.recorded,

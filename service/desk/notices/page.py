@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.conf import settings
@@ -22,18 +24,19 @@ from desk.files.uploading import choices_of, too_long
 from desk.numbers import whole_number
 from desk.page import View, desk_page, show
 from price_changes.errors import ChangeError
+from price_changes.kinds.values import refusing
 from price_changes.kinds.words import Names
 from price_changes.models import PriceChange, Told, ToTell
 from price_changes.notices import NOT_TOLD, Mark, Outcome, Standing, standing, tell, to_tell
 from price_changes.notices.files import marks_of, reading_of, table_of
 from price_changes.notices.lists import WHICH, Which
 from price_changes.notices.telling import LONGEST_NOTE, MAY_BE_TOLD
-from price_changes.planning import status_now
 from price_changes.planning.notice_days import zone_of
 from price_changes.showing.instants import in_force_from
 from pricebook.kit.access import author
 from pricebook.kit.figures import grouped
 from pricebook.kit.scopes import APPROVE, PLAN, VIEW_CHANGE, VIEW_CLIENT
+from services import parsing
 from services.models import book_clock
 from services.transfer.csv_file import BadBook
 from services.transfer.files import BadReading
@@ -109,6 +112,7 @@ def _page(
     if wanted:
         listed = listed.filter(client_id__in=clients_like(wanted))
     rows = list(listed[: PAGE + 1])
+    ticked = set(request.POST.getlist("client"))
     numbers = standing(change)
     names = Names.of_changes([change], names_clients=True)
     today = book_clock().astimezone(zone_of(change.effective_zone)).date()
@@ -120,7 +124,7 @@ def _page(
         change=change,
         state=state_of(change),
         from_when=in_force_from(change),
-        warning=status_now.warning(change),
+        is_to_come=change.status == PriceChange.Status.SCHEDULED,
         standing=numbers,
         lists=[
             {"name": name, "label": label, "rows": _count(name, numbers)}
@@ -129,9 +133,10 @@ def _page(
         ],
         which=which,
         wanted=wanted,
-        rows=[_shown(row) for row in rows[:PAGE]],
+        rows=[_shown(row) | {"ticked": str(row.client_id) in ticked} for row in rows[:PAGE]],
         next=rows[PAGE - 1].client_id if len(rows) > PAGE else None,
         first=not after,
+        here=_here(which, wanted, after),
         form=form or MarkForm(initial={"told_on": today}),
         file_form=file_form or FileForm(),
         refused=refused,
@@ -212,7 +217,9 @@ def mark(request: HttpRequest, pk: int) -> HttpResponse:
             return _back(request, change, clients)
         day = None if does == "untold" else day
         marks: list[Mark] = [(client, day, form.cleaned_data["note"]) for client in clients]
-        outcome = tell(change, marks, Told.Way.HAND, author(request.user))
+        outcome = tell(
+            change, marks, Told.Way.HAND, author(request.user), told_of=_shown_instant(request)
+        )
     except ChangeError as error:
         return _back(request, change, _("Nothing was done. %(why)s") % {"why": error.detail})
     messages.success(request, _said(outcome, not_told=does == "untold"))
@@ -269,10 +276,11 @@ def upload(request: HttpRequest, pk: int) -> HttpResponse:
         return _page(request, change, file_form=form)
     try:
         marks = marks_of(change, file, reading_of(form.cleaned_data))
+        told_of = _shown_instant(request) or change.effective_at
         if not marks:
             text = _("Nothing was done: no line of %(file)s has a day on which a client was told.")
             return _back(request, change, text % {"file": file.name})
-        outcome = tell(change, marks, Told.Way.FILE, author(request.user))
+        outcome = tell(change, marks, Told.Way.FILE, author(request.user), told_of)
     except BadBook as problems:
         return _page(request, change, file_form=form, refused=problems)
     except BadReading as error:
@@ -315,10 +323,23 @@ def _said(outcome: Outcome, *, not_told: bool = False) -> str:
 
 
 def _to_list(request: HttpRequest, change: PriceChange) -> HttpResponse:
-    """The list, where the person was in it."""
-    which = request.POST.get("list", "")
-    more = f"?list={which}" if which in LISTS and which else ""
-    return HttpResponseRedirect(reverse("desk:notices", args=[change.pk]) + more)
+    """The list, where the person was in it; what is left of those not told, from its beginning."""
+    which, after, wanted = _asked_for(request)
+    here = _here(which, wanted, 0 if which == NOT_TOLD else after)
+    return HttpResponseRedirect(reverse("desk:notices", args=[change.pk]) + here)
+
+
+def _here(which: Which, wanted: str, after: int) -> str:
+    """The query of an address that leads to this place of the list."""
+    asked = {"list": which, "client": wanted, "after": after or ""}
+    query = urlencode({name: value for name, value in asked.items() if value})
+    return f"?{query}" if query else ""
+
+
+def _shown_instant(request: HttpRequest) -> datetime | None:
+    """The instant of the change when the page was made: it may be approved for another since."""
+    given = request.POST.get("told_of", "")
+    return refusing(parsing.instant)("told_of", given) if given else None
 
 
 def _back(

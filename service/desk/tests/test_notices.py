@@ -124,6 +124,28 @@ def test_the_list_goes_out_and_comes_back(book, browser, language, told_on):
     assert standing(change).all_told
 
 
+def test_a_page_of_before_an_approval_anew_marks_nobody(book, browser):
+    change = book.rises()
+    marks = {"does": "ticked", "client": [book.ann.pk], "told_on": book.today.isoformat()}
+    for told_of in ((change.effective_at - timedelta(days=1)).isoformat(), "soon"):
+        _status, page = marked(browser, change, told_of=told_of, **marks)
+        assert "Nothing was done" in page
+    assert not Told.objects.exists()
+    assert f'name="told_of" value="{change.effective_at.isoformat()}"' in page
+    _status, page = marked(browser, change, told_of=change.effective_at.isoformat(), **marks)
+    assert "Marked 1 client as told." in page
+
+
+def test_the_place_in_the_list_and_the_ticks_stay(book, browser):
+    change = book.rises()
+    here = reverse("desk:mark_told", args=[change.pk]) + "?list=told&client=Ann"
+    told = {"does": "ticked", "client": [book.ann.pk], "told_on": book.today.isoformat()}
+    answer = browser.post(here, told)
+    assert answer["Location"].endswith("/notices/?list=told&client=Ann")
+    page = browser.post(here, told | {"told_on": ""}).content.decode()
+    assert f'value="{book.ann.pk}" checked' in page
+
+
 def test_a_wrong_file_marks_nobody_and_names_each_place(book, browser):
     change = book.rises()
     text = (

@@ -87,14 +87,19 @@ class Telling(BaseCommand, ABC):
 
     def notices(self, *, number: int, client: list[int], json: bool, **options: Any) -> None:
         change = change_of(number)
+        how = bool(options["on"] or options["not_told"] or options["note"])
+        if bool(options["out"]) + bool(options["told"]) + bool(client or how) > 1:
+            raise CommandError(
+                _("Give --told FILE, or --out FILE, or --client ID and how: one at a time."),
+                returncode=2,
+            )
         if options["out"]:
             _write_list(change, options["out"], options["only"] or ANY)
             self.stdout.write(_said(standing(change)))
             return
         if options["told"]:
-            if client:
-                raise CommandError(_("Give either --told FILE or --client ID."), returncode=2)
-            tell(change, _marks(change, options["told"]), Told.Way.FILE, options["author"])
+            marks = _marks(change, options["told"])
+            tell(change, marks, Told.Way.FILE, options["author"], told_of=change.effective_at)
         elif client:
             day_told = options["on"]
             if day_told is None and not options["not_told"]:
@@ -103,7 +108,7 @@ class Telling(BaseCommand, ABC):
                 )
             marks = [(each, day_told, options["note"]) for each in client]
             tell(change, marks, Told.Way.HAND, options["author"])
-        elif options["on"] or options["not_told"] or options["note"]:
+        elif how:
             raise CommandError(_("Say which clients: --client ID."), returncode=2)
         self._show(change, json, options["only"] or ANY, options["after"], options["limit"])
 

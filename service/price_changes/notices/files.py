@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any, BinaryIO
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db.models.functions import Upper
@@ -20,10 +19,11 @@ from price_changes.models import PriceChange, Told, ToTell
 from price_changes.notices.lists import ANY, Which, to_tell
 from price_changes.notices.telling import LONGEST_NOTE, Mark
 from price_changes.planning.notice_days import zone_of
+from pricebook.kit.figures import instant
 from services import fields, parsing
 from services.bounds import FIRST_DAY
 from services.models import book_clock
-from services.transfer.csv_file import BadBook, Column, Problem, or_empty
+from services.transfer.csv_file import BadBook, Column, Problem, moment, or_empty
 from services.transfer.files import Reading, open_table
 from services.transfer.sheets.headings import headings_of
 from services.transfer.sheets.table import Column as SheetColumn
@@ -42,6 +42,8 @@ def _client(value: str) -> str:
 
 
 def _day(value: str) -> str:
+    if not value.strip():
+        return ""
     day, _t, time = value.partition("T")
     try:
         if time.strip("0:"):
@@ -62,8 +64,10 @@ def _note(value: str) -> str:
 COLUMNS = {
     "client": Column("bigint", or_empty(_client), required=False),
     "email": Column("text", or_empty(fields.email), required=False),
-    "told_on": Column("timestamptz", or_empty(_day)),  # a day, written as dates are
+    "told_on": Column("timestamptz", _day),  # a day, written as dates are
     "note": Column("text", _note, required=False),
+    # A list that went out says of which instant its clients are told.
+    "from_when": Column("timestamptz", or_empty(moment), required=False),
 }
 OUT = (
     ("client", Type.TEXT),
@@ -75,7 +79,7 @@ OUT = (
     ("currency", Type.TEXT),
     ("from_when", Type.INSTANT),
     ("why", Type.TEXT),
-    ("told_on", Type.INSTANT),
+    ("told_on", Type.DAY),
     ("told_by", Type.TEXT),
     ("way", Type.TEXT),
     ("note", Type.TEXT),
@@ -98,18 +102,14 @@ def table_of(change: PriceChange, which: Which = ANY, why: str = "") -> Table:
     """The clients who are to be told of a change, `why` in each row. A query for each thousand, and
     as `to_tell`, which may raise ChangeError."""
     listed: Any = to_tell(change, which)
-    zone = ZoneInfo(settings.TIME_ZONE)
 
     def found() -> Iterator[tuple[Value, ...]]:
         after = 0
         while chunk := list(listed.filter(client_id__gt=after)[:CHUNK]):
             for row in chunk:
-                told_on = row.told_on and datetime(
-                    row.told_on.year, row.told_on.month, row.told_on.day, tzinfo=zone
-                )
                 yield (
                     row.client_id, row.client_name, row.email, row.rows, row.old_total,
-                    row.new_total, settings.CURRENCY, change.effective_at, why, told_on,
+                    row.new_total, settings.CURRENCY, change.effective_at, why, row.told_on,
                     row.told_by, row.way, row.note,
                 )  # fmt: skip
             after = chunk[-1].client_id
@@ -136,6 +136,7 @@ class _Marks:
         self.table = open_table(file, reading)
         self.problems = BadBook()
         self.problems.about(self.table.problems)
+        self.at = change.effective_at
         self.today = book_clock().astimezone(zone_of(change.effective_zone)).date()
         self.marks: list[Mark] = []
         self.line_of: dict[int, int] = {}
@@ -203,6 +204,9 @@ class _Marks:
         elif client in self.line_of:
             reason = pgettext("file", "is there twice, in line %(line)s too; keep one of them")
             self._refuse(row, column, reason % {"line": self.line_of[client]})
+        elif row.get("from_when") and datetime.fromisoformat(row["from_when"]) != self.at:
+            reason = pgettext("file", "is the instant of another list; this one is of %(at)s")
+            self._refuse(row, "from_when", reason % {"at": instant(self.at)})
         elif not FIRST_DAY.date() <= day <= self.today:
             reason = pgettext("file", "is no day by now; allowed: up to %(today)s")
             self._refuse(row, "told_on", reason % {"today": self.today.isoformat()})

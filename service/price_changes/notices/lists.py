@@ -39,7 +39,7 @@ WHICH: dict[str, Q] = {
     ANY: Q(),
     TOLD: Q(told_on__isnull=False),
     NOT_TOLD: Q(told_on__isnull=True),
-    EARLY: Q(in_time=True),
+    EARLY: Q(in_time=True, told_on__isnull=False),
     LATE: Q(in_time=False, told_on__isnull=False),
 }
 
@@ -117,6 +117,11 @@ def _make_list_if_scheduled(change_id: int) -> None:
         make_list(change)
 
 
+def forget_list(change: PriceChange) -> None:
+    """Leave a change that is approved anew without the list of its earlier instant. One query."""
+    ToTell.objects.filter(change_id=change.pk).delete()
+
+
 def make_list(change: PriceChange) -> int:
     """List the clients of a change as it would move their prices at its instant, in place of an
     earlier list; returns their number.
@@ -124,7 +129,7 @@ def make_list(change: PriceChange) -> int:
     As `rows_behind`, and two queries more. The change must be locked by the transaction.
     """
     assert change.effective_at is not None
-    ToTell.objects.filter(change_id=change.pk).delete()
+    forget_list(change)
     rows, params = rows_behind(change, change.effective_at)
     with connection.cursor() as cursor:
         cursor.execute(MAKE_LIST.format(change=int(change.pk), rows=rows), params or None)

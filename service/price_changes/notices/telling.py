@@ -19,6 +19,7 @@ from price_changes.notices import holding
 from price_changes.notices.lists import Standing, standing, to_tell
 from price_changes.planning import status_now
 from price_changes.planning.notice_days import zone_of
+from pricebook.kit.figures import instant
 from services.bounds import FIRST_DAY
 from services.models import book_clock
 
@@ -28,8 +29,8 @@ LONGEST_NOTE = 200
 NAMED = 10  # clients that a refusal names
 MAY_BE_TOLD = (Status.SCHEDULED, Status.APPLYING, Status.PAUSED, Status.APPLIED)
 
-# A client whose latest fact says the same already is left alone. `in_time` follows only from facts
-# that are recorded before the instant.
+# A client whose latest fact says the same already is left alone; a mark without a note says nothing
+# of the note. `in_time` follows only from facts that are recorded before the instant.
 TELL = """
 WITH mark AS (
     SELECT * FROM unnest(%(clients)s::bigint[], %(days)s::date[], %(notes)s::text[])
@@ -42,7 +43,7 @@ WITH mark AS (
                           ELSE in_time END
       FROM mark
      WHERE change_id = %(change)s AND listed.client_id = mark.client_id
-       AND (listed.told_on, listed.note) IS DISTINCT FROM (mark.told_on, mark.note)
+       AND (listed.told_on IS DISTINCT FROM mark.told_on OR mark.note NOT IN ('', listed.note))
     RETURNING listed.client_id, listed.told_on, listed.note
 )
 INSERT INTO price_changes_told
@@ -64,13 +65,20 @@ class Outcome:
     standing: Standing
 
 
-def tell(change: PriceChange, marks: Iterable[Mark], way: str, author: str) -> Outcome:
+def tell(
+    change: PriceChange,
+    marks: Iterable[Mark],
+    way: str,
+    author: str,
+    told_of: datetime | None = None,
+) -> Outcome:
     """Record the days on which clients were told of a change (None: not told after all), all or
     none; raises ChangeError.
 
-    `way`: "hand" or "file". The change has to be approved, and neither held nor ended: it is locked
-    meanwhile. If it asks for a notice, and its instant is to come, it comes from now on once all
-    are told in time, and no longer comes if one was not told after all.
+    `way`: "hand" or "file". `told_of`: the instant that the clients were told of, if it is known;
+    the change must not have another one by now. It has to be approved, and neither held nor ended:
+    it is locked meanwhile. If it asks for a notice, and its instant is to come, it comes from now
+    on once all are told in time, and no longer comes if one was not told after all.
     About ten queries, however many clients; one over its rows if it has no list yet.
     """
     marks = [(client, day, parse_text("note", note, LONGEST_NOTE)) for client, day, note in marks]
@@ -80,6 +88,7 @@ def tell(change: PriceChange, marks: Iterable[Mark], way: str, author: str) -> O
             subject_of(locked).lock()  # as all who write its facts; the clock is read after that
         now = book_clock()
         _refuse_state(locked)
+        _refuse_another_instant(locked, told_of)
         to_tell(locked)  # makes the list, if there is none
         _refuse_marks(locked, marks, now)
         assert locked.effective_at is not None
@@ -110,6 +119,23 @@ def _refuse_state(change: PriceChange) -> None:
         409,
         state=change.status,
         allowed=allowed,
+    )
+
+
+def _refuse_another_instant(change: PriceChange, told_of: datetime | None) -> None:
+    if told_of is None or told_of == change.effective_at:
+        return
+    raise ChangeError(
+        "another_instant",
+        _(
+            "Price change %(pk)s comes %(at)s, and these clients were told of %(told_of)s: it was"
+            " approved anew since. Tell them of the new instant, and look at its list again."
+        )
+        % {"pk": change.pk, "at": instant(change.effective_at), "told_of": instant(told_of)},
+        409,
+        parameter="effective_at",
+        value=told_of.isoformat(),
+        effective_at=change.effective_at and change.effective_at.isoformat(),
     )
 
 

@@ -104,7 +104,9 @@ def _schedule(
             approval.refuse_other_rows_then(change)
     if change.when_moved == WhenMoved.FROZEN:
         _freeze(change, change.effective_at if effective_at else previewed_for)
-    if change.notice_days is not None and change.effective_at is not None:
+    if change.notice_days is None:
+        lists.forget_list(change)
+    elif change.effective_at is not None:
         lists.make_list(change)
     now = _order(change)
     change.notice_by = notice_days.of_change(change, now)

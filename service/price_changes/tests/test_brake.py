@@ -309,7 +309,9 @@ class TestDoors:
         client.force_login(a_member_of_staff("ann", VIEW_CHANGE, APPROVE))
         page = reverse("admin:price_changes_pricechange_brake")
         for does, on in (("pull", True), ("", True), ("pull", True), ("release", False)):
-            answer = client.post(page, {"reason": "wrong list", "does": does}, follow=True)
+            seen = Brake.objects.values_list("pk", flat=True).last() or ""
+            told = {"reason": "wrong list", "does": does, "brake": seen}
+            answer = client.post(page, told, follow=True)
             assert verbs.brake_state().on == on
             assert "wrong list" in answer.content.decode()
         assert Brake.objects.count() == 1

@@ -64,6 +64,26 @@ def test_the_list_goes_out_and_comes_back_filled_in(book, form):
     ]
 
 
+def test_a_list_of_another_instant_marks_nobody(book):
+    change = book.rises()
+    ann, at = book.ann.pk, change.effective_at
+    text = "client,from_when,told_on\n{},{},2026-01-05\n"
+    assert read(change, text.format(ann, at.isoformat())) == [(ann, date(2026, 1, 5), "")]
+    with pytest.raises(BadBook, match=r"line 2, from_when: .* of another list"):
+        read(change, text.format(ann, "2027-01-09"))
+    assert read(change, text.format(ann, "2027-01-09").replace("2026-01-05", " ")) == []
+
+
+def test_a_day_is_that_day_where_clocks_skip_its_midnight(book, settings):
+    settings.TIME_ZONE = "Africa/Cairo"
+    change = book.rises()
+    day = date(2026, 4, 24)
+    tell(change, [(book.ann.pk, day, "")], Told.Way.HAND, "carl")
+    file = io.BytesIO()
+    workbook.write(table_of(change), file, over_http())
+    assert read(change, file.getvalue()) == [(book.ann.pk, day, "")]
+
+
 def test_clients_may_be_named_by_their_e_mail_in_any_case(book):
     change = book.rises()
     text = f"email,told_on\n{book.bob.user.email.upper()},2026-01-05\n"
@@ -136,6 +156,11 @@ def test_the_command_writes_the_list_and_reads_it_back(book, tmp_path):
     said = io.StringIO()
     call_command(*say, "--told", str(told), stdout=said)
     assert "told: 1 of 2" in said.getvalue()
-    for wrong in (["--told", str(told), "--client", "1"], ["--told", str(tmp_path / "none")]):
+    for wrong in (
+        ["--told", str(told), "--client", "1"],
+        ["--told", str(told), "--on", "2026-01-05"],
+        ["--out", str(tmp_path / "new.csv"), "--client", str(book.ann.pk), "--not-told"],
+        ["--told", str(tmp_path / "none")],
+    ):
         with pytest.raises(CommandError):
             call_command(*say, *wrong, stdout=io.StringIO())

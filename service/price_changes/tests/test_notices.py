@@ -20,9 +20,9 @@ from price_changes.errors import ChangeError
 from price_changes.forms import PlanForm
 from price_changes.kinds import TO_PLAN
 from price_changes.models import PriceChange, Told, ToTell
-from price_changes.notices import NOT_TOLD, TOLD, standing, tell, to_tell
+from price_changes.notices import EARLY, NOT_TOLD, TOLD, standing, tell, to_tell
 from price_changes.planning import status_now
-from price_changes.running import lifecycle
+from price_changes.running import brake, lifecycle
 from price_changes.running.lifecycle import preview
 from price_changes.tests import api
 from price_changes.tests.changes import approved, drained, planned
@@ -139,6 +139,37 @@ def test_refuses_all_for_one_mark(book, mark, code):
     assert not Told.objects.exists()
 
 
+def test_what_is_told_of_another_instant_is_refused(book):
+    """A page or a file of before an approval anew; also without days of notice the list is new."""
+    change = book.rises()
+    earlier = change.effective_at
+    book.told(change, 1, book.ann)
+    brake.pull("wrong list", "carl")
+    book.comes(change)
+    brake.release("right again", "carl")
+    at = book.timeline.now + 40 * DAY
+    fingerprint = preview(change.pk).fingerprint
+    change = lifecycle.approve(change.pk, fingerprint, "bob", effective_at=at)
+    assert standing(change).total == 0
+    assert to_tell(change, NOT_TOLD).count() == 2
+    marks = [(book.ann.pk, book.today, "")]
+    with pytest.raises(ChangeError) as refused:
+        tell(change, marks, "hand", "carl", told_of=earlier)
+    assert (refused.value.code, refused.value.about["value"]) == (
+        "another_instant",
+        earlier.isoformat(),
+    )
+    assert tell(change, marks, "hand", "carl", told_of=at).recorded == 1
+
+
+def test_a_mark_without_a_note_leaves_the_note(book):
+    change = book.rises()
+    for note, recorded in (("letter 4711", 1), ("", 0), ("letter 4712", 1)):
+        marks = [(book.ann.pk, book.today, note)]
+        assert tell(change, marks, "hand", "carl").recorded == recorded
+    assert to_tell(change).first().note == "letter 4712"
+
+
 def test_has_no_list_before_the_approval_nor_after_the_instant(book):
     change = planned(kind="list_price", service=book.phone.pk, new_value=24)
     for asked in (to_tell, lambda change: tell(change, [], "hand", "carl")):
@@ -172,6 +203,14 @@ class TestRule:
         ), "a set is known by its rows"
         assert book.comes(change) == price
         assert change.status == ("applied" if price == 24 else "held")
+
+    def test_numbers_and_lists_agree_when_a_letter_comes_back_later(self, book, change):
+        book.told(change, 9, book.ann, book.bob)
+        assert book.comes(change) == 24
+        numbers = tell(change, [(book.ann.pk, None, "it came back")], "hand", "carl").standing
+        assert (numbers.told_in_time, numbers.not_told) == (1, 1)
+        assert (to_tell(change, EARLY).count(), to_tell(change, NOT_TOLD).count()) == (1, 1)
+        assert book.price == 24
 
     def test_says_who_is_left(self, book, change):
         book.told(change, 9, book.ann)

@@ -72,8 +72,11 @@ OF = {
     "edit_subscription": "subscription",
     "import": "job",
     "import_problems": "job",
+    "mark_told": "pricechange",
+    "notices": "pricechange",
     "rest_of_change": "pricechange",
     "subscription_verb": "subscription",
+    "upload_told": "pricechange",
 }
 # The words that an address may have beside an id.
 WORDS: dict[str, Any] = {
@@ -109,7 +112,7 @@ def desk_addresses(records) -> Iterator[str]:
     )
     for pattern in desk_patterns(desk):
         name = str(pattern.name)
-        if name == "export":  # answers with files
+        if name in ("export", "notices_file"):  # answers with files
             continue
         given: dict[str, Any] = dict(WORDS.get(name, {}))
         if "pk" in pattern.pattern.converters:

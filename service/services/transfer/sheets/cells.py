@@ -7,7 +7,7 @@ second; what does not fit would be rounded by whoever opens the sheet.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -45,6 +45,7 @@ class Cells:
             Type.INTEGER: self._integer,
             Type.AMOUNT: self._amount,
             Type.INSTANT: self._instant,
+            Type.DAY: self._day,
             Type.RECORDED: self._recorded,
             Type.FLAG: bool,
         }
@@ -87,6 +88,11 @@ class Cells:
         if exact and possible_instants(local, self.zone) == [value]:
             return local
         return iso(value)
+
+    @staticmethod
+    def _day(value: date) -> Cell:
+        midnight = datetime.combine(value, time())
+        return midnight if midnight >= FIRST_DATE else value.isoformat()
 
     @staticmethod
     def _recorded(value: datetime) -> Cell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from pricebook.kit.refusal import Refusal
 from services.reading.total import version_now
 from services.transfer import csv_file
 
-Value = str | int | Decimal | datetime | None
+Value = str | int | Decimal | datetime | date | None
 
 
 class Type(Enum):
@@ -31,6 +31,7 @@ class Type(Enum):
     INTEGER = "integer"
     AMOUNT = "amount"
     INSTANT = "instant"  # that people choose: a date, as a rule
+    DAY = "day"  # of a calendar, in no time zone
     RECORDED = "recorded"  # that a clock gave, to the microsecond: text that sorts
     FLAG = "flag"
 

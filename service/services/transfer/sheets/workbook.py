@@ -32,6 +32,7 @@ WIDTHS = {  # in characters
     Type.INTEGER: 10,
     Type.AMOUNT: 15,
     Type.INSTANT: 20,
+    Type.DAY: 12,
     Type.RECORDED: 27,
     Type.FLAG: 9,
 }
@@ -112,9 +113,10 @@ class _Sheet:
         self.table = table
         money = f"0.{'0' * minor_unit()}" if minor_unit() else "0"
         self.date = book.add_format({"num_format": DATE})
-        self.numbers = {
+        self.formats = {
             Type.AMOUNT: book.add_format({"num_format": money}),
             Type.INTEGER: book.add_format({"num_format": "0"}),
+            Type.DAY: book.add_format({"num_format": "yyyy-mm-dd"}),
         }
         header = book.add_format({"bold": True, "bottom": 1})
         for n, column in enumerate(table.columns):
@@ -126,7 +128,7 @@ class _Sheet:
 
     def write(self, rows: Counted, cells: Cells) -> None:
         columns = [
-            (cells.of(column.type), self.numbers.get(column.type)) for column in self.table.columns
+            (cells.of(column.type), self.formats.get(column.type)) for column in self.table.columns
         ]
         for number, row in enumerate(rows, start=1):
             for n, ((cell_of, format), value) in enumerate(zip(columns, row, strict=True)):
@@ -141,7 +143,7 @@ class _Sheet:
         elif isinstance(cell, bool):
             self.sheet.write_boolean(row, n, cell)
         elif isinstance(cell, datetime):
-            self.sheet.write_datetime(row, n, cell, self.date)
+            self.sheet.write_datetime(row, n, cell, format or self.date)
         else:
             self.sheet.write_number(row, n, cell, format)
 
