@@ -8,6 +8,9 @@ that would be right for all: some take minutes.
     a statement has no answer for LOOK_AFTER seconds ─▶ does the server take another connection?
         yes, or it refuses it ─▶ wait on, and look again
         no answer             ─▶ OperationalError; until it answers, others have that error at once
+        another host answers  ─▶ OperationalError, if that of the session does not
+
+Several hosts, or several addresses of one name, are tried in their order, as for any connection.
 
 So web servers and workers watch; a person at a command can end it.
 """
@@ -17,7 +20,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, TypeVar
+from contextlib import closing
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -28,8 +32,21 @@ Answer = TypeVar("Answer")
 
 LOOK_AFTER = 3.0  # seconds without an answer
 WHILE_SILENT = 0.3  # the same, when the last look found nothing
+TIMED_OUT = "connection timeout expired"  # psycopg's words, in a list if there are several hosts
 PAUSE = 2.0  # seconds between two looks while it is silent
 INTERVAL = 0.1  # psycopg's own, in which it notices Ctrl-C
+
+
+class Address(NamedTuple):
+    """Where one server is, in libpq's words."""
+
+    host: str
+    hostaddr: str | None  # None: a socket of this machine
+    port: int
+
+
+def address_of(session: psycopg.Connection[Any]) -> Address:
+    return Address(session.info.host, session.info.hostaddr or None, session.info.port)
 
 
 class Pulse:
@@ -41,6 +58,7 @@ class Pulse:
         self.looking = threading.Lock()
         self.looked_at = 0.0
         self.conn_params: dict[str, Any] = {}
+        self.met: Address | None = None  # who took the connection of the last look
 
     def patience(self) -> float | None:
         """The seconds for which to wait before a look; None: for ever."""
@@ -48,13 +66,23 @@ class Pulse:
             return None
         return WHILE_SILENT if self.silent else LOOK_AFTER
 
-    def beats(self) -> bool:
-        """Look whether the database takes a connection; one look is for all who ask meanwhile."""
+    def beats(self, session: psycopg.Connection[Any]) -> bool:
+        """Look whether the server of a session takes a connection; one look of the process is for
+        all who ask meanwhile.
+        """
         asked = time.monotonic()
         with self.looking:
             if self.looked_at < asked:
                 self._look()
-            return not self.silent
+            if self.silent:
+                return False
+            if self.met == (own := address_of(session)):
+                return True
+        try:
+            psycopg.connect(**self.conn_params | own._asdict()).close()
+        except psycopg.Error as error:
+            return TIMED_OUT not in str(error)
+        return True
 
     def refuse_if_silent(self, conn_params: dict[str, Any]) -> None:
         """OperationalError while the database is silent. Now and then one thread looks again."""
@@ -71,15 +99,15 @@ class Pulse:
             raise psycopg.OperationalError("the database is silent")
 
     def _look(self) -> None:
-        before, self.silent = self.silent, False
+        before, self.silent, self.met = self.silent, False, None
         try:
-            psycopg.connect(**self.conn_params).close()
-        except errors.ConnectionTimeout as error:
-            self.silent = True
-            if not before:
+            with closing(psycopg.connect(**self.conn_params)) as session:
+                self.met = address_of(session)
+        except psycopg.Error as error:
+            # Who refuses lives: whoever needs the reason gets it.
+            self.silent = TIMED_OUT in str(error)
+            if self.silent and not before:
                 logger.error("The database is silent; nobody waits for it: %s", error)
-        except psycopg.Error:
-            pass  # it refuses, so it lives: whoever needs the reason gets it
         if before and not self.silent:
             logger.warning("The database is no longer silent.")
         self.looked_at = time.monotonic()
@@ -100,7 +128,7 @@ class Watched(psycopg.Connection[Any]):
                 except errors._WaitTimeout:  # the generator goes on where it is
                     if timeout is not None:
                         raise
-                if not pulse.beats():
+                if not pulse.beats(self):
                     self.close()
                     raise psycopg.OperationalError("the database is silent; the session was ended")
         except errors.IdleInTransactionSessionTimeout as error:

@@ -7,10 +7,14 @@ plan is kept, if `PREPARED_STATEMENTS` in the settings allows it.
 After five executions PostgreSQL uses one plan for all values. So this is only for statements whose
 plan does not depend on them, and whose LIMIT is written out: a LIMIT that is a value would be
 guessed.
+
+A pooler that drops the startup options hands out sessions that have none of them. A process that
+meets one prepares no more, and its log says why.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
@@ -19,9 +23,17 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
-from psycopg.errors import FeatureNotSupported
+from psycopg.errors import (
+    DuplicatePreparedStatement,
+    FeatureNotSupported,
+    InvalidSqlStatementName,
+)
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
+
+logger = logging.getLogger(__name__)
+LOST = (InvalidSqlStatementName, DuplicatePreparedStatement)
+_sessions_are_shared = False
 
 
 @contextmanager
@@ -34,7 +46,7 @@ def prepared_cursor() -> Iterator[CursorWrapper]:
         # reads.
         cursor.cursor.adapters.register_loader("timestamptz", TimestamptzLoader)
         # (Django's log of queries would have no text of a prepared statement.)
-        if not settings.PREPARED_STATEMENTS or connection.queries_logged:
+        if not settings.PREPARED_STATEMENTS or _sessions_are_shared or connection.queries_logged:
             yield cursor
             return
         # Only in this block: psycopg keeps the text of each statement that it may come to prepare.
@@ -49,8 +61,26 @@ class _Cursor(psycopg.Cursor[Any]):
     def execute(self, *args: Any, **options: Any) -> Self:
         try:
             return super().execute(*args, **options)
+        except LOST as error:
+            prepare_no_more()
+            self.connection.prepare_threshold = None
+            if self.connection.info.transaction_status != TransactionStatus.IDLE:
+                raise psycopg.OperationalError(str(error)) from error
+            return super().execute(*args, **options)
         except FeatureNotSupported:  # a column that it reads was altered: the plan may not change
             if self.connection.info.transaction_status != TransactionStatus.IDLE:
                 raise
             self.connection.execute("DEALLOCATE ALL")  # psycopg sees it, and prepares anew
             return super().execute(*args, **options)
+
+
+def prepare_no_more() -> None:
+    """From now on this process prepares nothing: its sessions are not its own."""
+    global _sessions_are_shared
+    if not _sessions_are_shared:
+        _sessions_are_shared = True
+        logger.error(
+            "Between this process and PostgreSQL a pooler drops the startup options, and with them"
+            " limits and settings, and shares sessions: statements are planned each time. Fix:"
+            " DB_STARTUP_OPTIONS= (empty), and what docs/operating.md says of PgBouncer."
+        )

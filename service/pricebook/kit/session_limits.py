@@ -26,6 +26,7 @@ IN_FORCE = f"""
 SELECT current_setting('{IDLE}') <> '0',
        inet_server_addr() IS NULL OR current_setting('tcp_keepalives_idle')::int <= %(silence)s
 """
+PAUSE_MORE = f"SELECT set_config('{IDLE}', %s, true) WHERE current_setting('{IDLE}') <> '0'"
 
 
 def of_client(connect: int, silence: int) -> dict[str, int]:
@@ -74,14 +75,13 @@ def bound_transactions(database: dict[str, Any]) -> None:
 
 
 def may_pause() -> None:
-    """Let this transaction be idle for LONG_PAUSE seconds. One query, if its session has a limit.
+    """Let this transaction be idle for LONG_PAUSE seconds, if its session has a limit, also one by
+    role. One query.
 
     For whoever computes much between two statements.
     """
-    if IDLE not in connection.settings_dict["OPTIONS"].get("options", ""):
-        return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config(%s, %s, true)", [IDLE, f"{LONG_PAUSE}s"])
+        cursor.execute(PAUSE_MORE, [f"{LONG_PAUSE}s"])
 
 
 def missing() -> list[str]:

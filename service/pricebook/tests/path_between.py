@@ -80,6 +80,7 @@ def to_postgres() -> tuple[str, int] | str:
     """The socket of the server of the tests."""
     from django.db import connection
 
+    connection.ensure_connection()
     info = connection.connection.info
     if info.host.startswith("/"):
         return f"{info.host}/.s.PGSQL.{info.port}"

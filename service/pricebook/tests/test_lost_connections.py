@@ -2,9 +2,10 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from django.test import Client as Browser
 from rest_framework.test import APIClient
 
 from pricebook.database import watched
+from pricebook.database.watched import Watched
 from pricebook.kit import session_limits
 from pricebook.kit.session_limits import IDLE, LONG_PAUSE, bound_transactions, may_pause, missing
 from pricebook.tests.path_between import PathBetween, to_postgres
@@ -80,11 +82,16 @@ class TestTransaction:
             hang()
         assert not Service.objects.exists()  # in a new one
 
-    def test_of_a_job_that_reads_its_file_may_pause(self, as_worker):
+    @pytest.mark.parametrize(
+        ("limit", "then"), [("10s", f"{LONG_PAUSE // 60}min"), ("0", "0")], ids=["", "none"]
+    )
+    def test_of_a_job_that_reads_its_file_may_pause(self, db, limit, then):
+        """Also where the limit is the role's, behind a pooler."""
         with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL {IDLE} = '{limit}'")
             may_pause()
             cursor.execute(f"SHOW {IDLE}")
-            assert cursor.fetchone() == (f"{LONG_PAUSE // 60}min",)
+            assert cursor.fetchone() == (then,)
 
 
 class TestLimits:
@@ -129,7 +136,32 @@ class TestSilence:
         assert watched.pulse.looked_at > before
         # Nor is a refusal.
         monkeypatch.setitem(watched.pulse.conn_params, "dbname", "no_such_book")
-        assert watched.pulse.beats()
+        session = connection.connection
+        assert watched.pulse.beats(session)
+
+    def test_of_its_own_server_ends_a_session_though_another_one_answers_or_refuses(
+        self, as_worker, monkeypatch
+    ):
+        """Of two hosts, or of two addresses of one name."""
+        path, given = PathBetween(to_postgres()), connection.get_connection_params()
+        own = {"host": "127.0.0.1", "port": path.port}
+        monkeypatch.setattr("psycopg.connection.timeout_from_conninfo", lambda params: 0.4)
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            refusing = closed.getsockname()[1]
+        try:
+            with closing(Watched.connect(**given | own)) as session:
+                path.hush()
+                for hosts, ports in (
+                    ([given.get("host", ""), "127.0.0.1"], [given.get("port", ""), path.port]),
+                    (["127.0.0.1"] * 2, [path.port, refusing]),
+                ):
+                    several = {"host": ",".join(hosts), "port": ",".join(map(str, ports))}
+                    monkeypatch.setattr(watched.pulse, "conn_params", given | own | several)
+                    assert not watched.pulse.beats(session)
+                    assert watched.pulse.silent == (refusing in ports)
+        finally:
+            watched.pulse.silent = False
+            path.close()
 
     def test_of_a_path_is_answered_in_seconds_and_pages_without_the_database_at_once(
         self, transactional_db, tmp_path

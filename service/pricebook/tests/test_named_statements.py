@@ -34,6 +34,7 @@ NOT_NAMED = {
     "pricebook.management.commands.migrate.HOLDERS": "asks PostgreSQL which sessions there are",
     "pricebook.kit.host_clock.NOW": "asks PostgreSQL's clock, and reads no table",
     "pricebook.kit.session_limits.IN_FORCE": "asks for settings of the session",
+    "pricebook.kit.session_limits.PAUSE_MORE": "sets a limit of the session",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
     "pricebook.management.commands.demo_clock": "replaces a function, and reads no table",
     "pricebook.kit.letters": "asks PostgreSQL about the database, and reads no table of the book",

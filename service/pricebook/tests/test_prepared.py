@@ -3,9 +3,10 @@
 from datetime import UTC
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from clients.models import Client
+from pricebook.kit import prepared
 from pricebook.kit.prepared import prepared_cursor
 from services.models import Subscription
 from services.tests.factories import a_client, a_reader, a_subscription
@@ -57,6 +58,29 @@ class TestPreparedCursor:
         read(NAME, 1)
         altered(Client, "company_name")
         with pytest.raises(DatabaseError, match="cached plan must not change result type"):
+            read(NAME, 1)
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Another one's session, as a pooler hands it out: psycopg does not know of it."""
+    monkeypatch.setattr(prepared, "_sessions_are_shared", False)
+    read(NAME, 1)
+    connection.connection.pgconn.exec_(b"DEALLOCATE ALL")
+
+
+@pytest.mark.django_db(transaction=True)
+class TestSharedSessions:
+    def test_are_answered_and_nothing_more_is_prepared_and_the_log_says_why(self, shared, caplog):
+        client = a_client()
+        for _ in range(2):
+            assert read(NAME, client.pk) == [(client.company_name,)]
+        assert kept() == []
+        [said] = [each.getMessage() for each in caplog.records]
+        assert "DB_STARTUP_OPTIONS= (empty)" in said
+
+    def test_are_lost_connections_in_a_transaction(self, shared):
+        with pytest.raises(OperationalError), transaction.atomic():
             read(NAME, 1)
 
 
