@@ -132,7 +132,12 @@ PURPOSES = (
     ("last kept book check", "when it was, and whether it differed", PROBE, LAST_CHECK),
     ("due work", "how much is due, and since when", SCRAPE, DUE),
     ("number of blocks that are sealed", "that of the newest one", SCRAPE, SEALED),
-    ("rows that wait to be sealed", "up to 10,000 rows of each table, by indexes", SCRAPE, UNSEALED),
+    (
+        "rows that wait to be sealed",
+        "up to 10,000 rows of each table, by indexes",
+        SCRAPE,
+        UNSEALED,
+    ),
     ("running changes", "rows that are done, of all", SCRAPE, RUNNING),
     ("changes by status", "those that are open, held, braked and stuck", SCRAPE, CHANGES),
     ("whether the brake is on", "one row, if it is", SCRAPE, BRAKE),
