@@ -39,6 +39,7 @@ PAGES = {
     "import": "/desk/files/",
     "then": "/desk/then/",
     "changes": "/desk/changes/",
+    "notices": "/desk/changes/",
 }
 # New clients, an old service and a new one.
 LINES = """company_name,email,service,full_price,plan_type,discount_percent,started_at
@@ -92,7 +93,14 @@ def went(page: Page, address: str, name: str) -> None:
         page.get_by_role("main").get_by_role("link", name="Phone").first.click()
     elif name == "change-preview":
         page.get_by_role("main").get_by_role("link", name="DSL: 4 %").first.click()
-    elif name == "import":
+    elif name == "notices":
+        page.get_by_role("main").get_by_role("link", name="DSL: 4 %").first.click()
+        clients = page.get_by_role("main").get_by_role("link", name="Clients to tell", exact=True)
+        page.goto(address + str(clients.first.get_attribute("href")))
+        if not page.get_by_text("by hand").count():
+            for row in range(3):
+                page.get_by_role("main").get_by_role("checkbox").nth(row).check()
+            page.get_by_role("button", name="Ticked ones were told", exact=True).click()
         file = FilePayload(name="new.csv", mimeType="text/csv", buffer=LINES.encode())
         page.get_by_label("File", exact=True).set_input_files(file)
         page.get_by_role("button", name="Look at it", exact=True).click()
