@@ -84,7 +84,7 @@ def test_a_change_is_planned_approved_watched_and_taken_back(visit: Any) -> None
     page.get_by_label("In force from: time").fill("10:00")
     page.get_by_role("button", name="Plan and preview").click()
     expect(page.get_by_text("can be 1234 or 1.234").first).to_be_visible()
-    expect(page.get_by_text("Give the date too")).to_be_visible()
+    expect(page.get_by_text("Give the date too").first).to_be_visible()
     looked_at(page)
     page.get_by_label("Plus or minus per cent").fill("2,5")
     page.get_by_label("In force from: time").fill("")
