@@ -24,8 +24,8 @@ Adjustment = PriceChange.Adjustment
 
 @dataclass(frozen=True)
 class OfSets:
-    """The difference that sets make to a total. `counted`: whether there is any. `rough`: their previews don't say
-    what is paid at that instant."""
+    """The difference that sets make to a total. `counted`: whether there is any. `rough`: their
+    previews don't say what is paid at that instant."""
 
     difference: Decimal
     counted: bool
