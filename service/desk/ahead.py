@@ -1,4 +1,4 @@
-"""What scheduled sets add to the total that is paid at an instant to come, by their previews.
+"""The part of scheduled sets in the total that is paid at an instant to come, by their previews.
 
 The ledger knows the total of an instant to come but for sets, whose rows are known when they begin
 (`services.ledger.course`). The preview of a set has what its rows pay at its instant, behind all
@@ -24,8 +24,8 @@ Adjustment = PriceChange.Adjustment
 
 @dataclass(frozen=True)
 class OfSets:
-    """What sets add to a total. `counted`: whether there is any. `rough`: their previews don't say
-    what is paid at that instant."""
+    """The difference that sets make to a total. `counted`: whether there is any. `rough`: their
+    previews don't say what is paid at that instant."""
 
     difference: Decimal
     counted: bool
@@ -33,7 +33,7 @@ class OfSets:
 
 
 def of_sets(changes: Sequence[PriceChange], at: datetime) -> OfSets:
-    """What the sets among these scheduled changes add to the total at an instant. No query.
+    """The difference that sets among scheduled changes make to the total at an instant. No query.
 
     `changes`: all that come by then, in their order, with those of the catalogue, and without
     those that are held.

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from desk.changes.figures import PreviewShown, whole_book
 from desk.home import coming
-from price_changes.tests.changes import approved, clock, drained, planned
+from price_changes.tests.changes import applied, approved, clock, drained, planned
 from services import price_state
 from services.models import Subscription
 from services.reading import total
@@ -79,11 +79,26 @@ class TestRowsThatAreNotPaidThen:
         assert until(raised) == (100, 200, False)
         raised = approved(raised)
         assert until(raised) == (100, 200, False)
-        for number in (2, 3):
-            approved(a_rise(effective_at=day(number)), "current")
+        for number, before, after in ((2, 200, 220), (3, 220, 242)):
+            change = a_rise(effective_at=day(number))
+            assert until(change) == (before, after, False)
+            approved(change, "current")
         assert told() == [(200, False, False), (220, True, False), (242, True, False)]
         again = planned(kind="list_price", service=service.pk, new_value=300, effective_at=day(4))
         assert until(again)[2], "the sets have made it no follower"
+        approved(a_rise(effective_at=day(1.5)), "current")
+        assert told()[-1][2], "it comes before a preview that does not know it"
+
+    def test_counts_no_end_of_a_lock_after_its_release(self, day):
+        service = a_service(100)
+        row = a_subscription(service=service, started_at=day(-1))
+        price_state.lock(row.pk, day(4), "promised", "ann")
+        applied(planned(kind="list_price", service=service.pk, new_value=150))
+        release = {"kind": "set", "filter": {"price_state": "locked"}, "adjustment": "release"}
+        approved(planned(**release, effective_at=day(2)), "current")
+        first, second = told()
+        assert first == (150, True, False)
+        assert second[2]
 
 
 def test_is_what_is_paid_then_or_is_called_rough(day, moved_clock):

@@ -130,7 +130,7 @@ Bucket = TypedDict("Bucket", {"from": int | None, "to": int | None, "rows": int}
 
 
 class Paid(TypedDict):
-    """What is paid of the rows of a change as of its count; amounts are decimals as text.
+    """The part of the rows of a change that is paid as of its count; amounts are decimals as text.
 
     `until`: the first instant after it at which a row that moves starts or ends; None for never.
     """

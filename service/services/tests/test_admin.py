@@ -368,7 +368,7 @@ class TestBadInput:
             ({"service": NUL}, "Null characters"),
             ({"service": "abc"}, "Select a valid choice"),
             ({"comment": "x" * 51}, "at most 50 characters"),
-            ({"comment": "\u202ecba"}, "a character U+202E, which turns the direction"),
+            ({"comment": "\u202ecba"}, "a character U+202E in it, which turns the direction"),
         ],
     )
     def test_of_a_subscription(self, ann, fields, message):
