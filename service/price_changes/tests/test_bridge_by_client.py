@@ -10,7 +10,7 @@ from services.ledger import bridge as bridges
 from services.ledger import points
 from services.ledger.bridge import bridge
 from services.ledger.bridge_clients import can_rank
-from services.ledger.total_then import nearest
+from services.ledger.total_then import nearest, total_as_of
 from services.models import Subscription
 from services.tests.factories import a_client, a_service, a_subscription
 
@@ -32,6 +32,8 @@ def most(db, monkeypatch, moved_clock):
         assert all(nearest(at) is not None for at in (since, until))
         assert can_rank(since, until) is by_sums
         found = bridge(since, until, by="client")
+        totals = [total_as_of(at) for at in (since, until)]
+        assert [found.total_since, found.total_until] == totals
         shown, others = found.groups
         assert others.id is None
         return shown.id, shown.until.amount - shown.since.amount
