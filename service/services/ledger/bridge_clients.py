@@ -83,7 +83,7 @@ FOLLOWERS = """
                              (NULL, service_id, plan_id, -1)) shown
   WHERE by_rule AND NOT EXISTS (SELECT FROM touched WHERE id = subscription_id)) follower
 """
-# What a worker still writes of an instant up to `since` is not in the rows of today.
+# A worker that is late for an instant up to `since` has not written today's rows.
 ROWS_HOLD = "coalesce(copies_late_since((SELECT book_now())) > {since}, true)"
 # Each that a fact after `until` concerns is looked up by itself.
 LATER = """

@@ -228,7 +228,7 @@ def text_of(statement: SQL) -> str:
 
 
 def rows_of(statement: SQL) -> str:
-    """What subscriptions of `as_of` paid, without those whose client, service or plan is gone."""
+    """A statement of the rows of `as_of` whose client, service and plan still exist."""
     return ROWS.format(rows=text_of(statement))
 
 
