@@ -56,6 +56,7 @@ PATHS = [
     "/api/price-changes/{id}/",
     "/api/price-changes/{id}/rows/",
     "/api/price-changes/{id}/skips/",
+    "/api/price-changes/{id}/notices/",
     "/api/plans/",
     "/api/plans/{id}/",
     "/api/services/",
