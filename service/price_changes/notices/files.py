@@ -204,7 +204,7 @@ class _Marks:
         elif client in self.line_of:
             reason = pgettext("file", "is there twice, in line %(line)s too; keep one of them")
             self._refuse(row, column, reason % {"line": self.line_of[client]})
-        elif row.get("from_when") and datetime.fromisoformat(row["from_when"]) != self.at:
+        elif row.get("from_when") and not self._is_instant(row["from_when"]):
             reason = pgettext("file", "is the instant of another list; this one is of %(at)s")
             self._refuse(row, "from_when", reason % {"at": instant(self.at)})
         elif not FIRST_DAY.date() <= day <= self.today:
@@ -213,6 +213,11 @@ class _Marks:
         else:
             self.marks.append((client, day, row.get("note", "")))
         self.line_of.setdefault(client, int(row["line"]))
+
+    def _is_instant(self, value: str) -> bool:
+        """Whether it is the instant of the change; spreadsheets leave its seconds out of a CSV."""
+        assert self.at is not None
+        return datetime.fromisoformat(value) in (self.at, self.at.replace(second=0, microsecond=0))
 
     def _refuse(self, row: dict[str, str], column: str, reason: str) -> None:
         self.problems.add(Problem(int(row["line"]), column, row.get(column, ""), reason))

@@ -204,13 +204,24 @@ class TestRule:
         assert book.comes(change) == price
         assert change.status == ("applied" if price == 24 else "held")
 
-    def test_numbers_and_lists_agree_when_a_letter_comes_back_later(self, book, change):
-        book.told(change, 9, book.ann, book.bob)
+    def test_the_brake_and_the_notice_hold_it_each_on_its_own(self, book, change):
+        brake.pull("wrong list", "carl")
+        book.told(change, 8, book.ann, book.bob)
+        assert ledger.total_as_of(change.effective_at).amount == 67
+        tell(change, [(book.bob.pk, None, "it came back")], "hand", "carl")
+        brake.release("right again", "carl")
+        assert ledger.total_as_of(change.effective_at).amount == 67
+        book.told(change, 9, book.bob)
         assert book.comes(change) == 24
+
+    def test_a_letter_that_comes_back_at_just_the_instant_comes_too_late(self, book, change):
+        book.told(change, 9, book.ann, book.bob)
+        book.timeline.set(change.effective_at)
         numbers = tell(change, [(book.ann.pk, None, "it came back")], "hand", "carl").standing
         assert (numbers.told_in_time, numbers.not_told) == (1, 1)
         assert (to_tell(change, EARLY).count(), to_tell(change, NOT_TOLD).count()) == (1, 1)
-        assert book.price == 24
+        assert book.comes(change) == 24
+        assert change.status == "applied"
 
     def test_says_who_is_left(self, book, change):
         book.told(change, 9, book.ann)

@@ -80,6 +80,7 @@ VERBS = [
             "reject",
             "accept",
             "keep_instant",
+            "notices",
             "pause",
             "resume",
             "cancel",
