@@ -15,10 +15,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from openpyxl import load_workbook
 
+from desk.then import evidence
 from desk.then.moments import Month
 from price_changes.tests.changes import approved, clock, drained, planned
+from pricebook.kit.session_limits import IDLE
 from services import ledger, price_state
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
+from services.transfer.sheets.table import over_http
 
 pytestmark = pytest.mark.django_db
 THEN, BRIDGE, EVIDENCE = "/desk/then/", "/desk/then/bridge/", "/desk/then/evidence/"
@@ -180,6 +183,19 @@ def test_the_evidence_of_a_month_is_one_workbook(ann, story, tmp_path):
     assert {"Словами", "Статус"} < {cell.value for cell in book["Изменения цен"][1]}
     with pytest.raises(CommandError, match="there already"):
         call_command("evidence", "--month", str(month), str(path))
+
+
+def test_a_workbook_may_be_put_together_for_longer_than_others_may_be_idle(monkeypatch):
+    def shown(*_):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SHOW {IDLE}")
+            return cursor.fetchone()
+
+    monkeypatch.setattr(evidence.workbook, "write_all", shown)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL {IDLE} = '10s'")
+    found = evidence.evidence_of(Month.of(clock()).previous)
+    assert found.write(BytesIO(), over_http()) == ("5min",)
 
 
 def test_shows_only_what_the_reader_may_see(story):

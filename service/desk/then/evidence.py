@@ -26,6 +26,7 @@ from price_changes.kinds.words import Names
 from price_changes.models import Brake, PriceChange
 from price_changes.showing.bridges import OTHERS, changes_of, is_plain_edit, names_of, table_of
 from price_changes.showing.sentences import sentence
+from pricebook.kit.session_limits import may_pause
 from pricebook.kit.snapshot import one_snapshot
 from services.audit import book_check
 from services.ledger import seals
@@ -204,6 +205,7 @@ class Evidence:
     def write(self, file: IO[bytes], limits: Limits) -> list[Written]:
         """Write the workbook, in one snapshot. Raises as `workbook.write`."""
         with one_snapshot():
+            may_pause()  # a large one is put together for longer than others may be idle
             return workbook.write_all(map(_in_words, self.tables()), file, limits)
 
     def tables(self) -> Iterator[Table]:

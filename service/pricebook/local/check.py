@@ -20,7 +20,11 @@ from django_migration_linter.management.commands.lintmigrations import Command
 django.setup()
 call_command(
     Command(),
-    include_apps=["pricebook", "clients", "services", "price_changes", "rest_framework_api_key"],
+    include_apps=[
+        "pricebook", "clients", "services", "price_changes", "events", "desk",
+        "rest_framework_api_key",
+    ],
+    sql_analyser="postgresql",  # which it knows by its ENGINE, and ours has another name
     no_cache=True,
     quiet=["ok", "ignore"],
 )

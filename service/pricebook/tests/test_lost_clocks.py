@@ -1,6 +1,7 @@
 """No host's clock, and no message's age, decides whether due work is done."""
 
 import logging
+import time
 from datetime import timedelta
 
 import pytest
@@ -52,6 +53,12 @@ class TestBeat:
             pass
         assert sorted(sent) == sorted(scheduler.schedule)  # each once
         assert all(not scheduler.is_due(entry).is_due for entry in scheduler.schedule.values())
+
+    def test_keeps_its_order_when_the_clock_is_put_back(self, scheduler, monkeypatch):
+        before = scheduler._when(None, 0)
+        hour_ago = time.time() - 3600
+        monkeypatch.setattr(time, "time", lambda: hour_ago)
+        assert scheduler._when(None, 1) > before
 
     def test_sends_no_sweep_to_a_queue_that_nobody_empties(
         self, scheduler, an_empty_queue, monkeypatch
