@@ -106,7 +106,7 @@ def test_a_change_is_planned_approved_watched_and_taken_back(visit: Any) -> None
     page.go_back()
     page.get_by_role("link", name="Take back").click()
     expect(page.locator(".figures")).to_contain_text("now 615.00 USD")
-    page.get_by_role("button", name="Take back").click()
+    page.get_by_role("button", name="Plan to take it back").click()
     page.get_by_role("link", name="Reject").click()
     page.get_by_label("Why").fill("It was right")
     page.get_by_role("button", name="Reject").click()
