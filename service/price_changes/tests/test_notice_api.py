@@ -95,6 +95,8 @@ def test_a_repeated_request_marks_once(ann, book):
         ({"told": [{"client": 1, "told_on": None, "day": "x"}]}, "bad_value"),
         ({"told": [{"client": 1, "told_on": None}], "way": "pigeon"}, "bad_value"),
         ({"told": [{"client": 1, "told_on": None}], "all": True}, "unknown_field"),
+        ({"told": [{"client": 1, "told_on": None}], "effective_at": "soon"}, "not_an_instant"),
+        ({"told": [{"client": 1, "told_on": None}], "effective_at": [1]}, "not_an_instant"),
     ],
 )
 def test_a_body_that_says_something_else_is_refused(ann, book, body, code):
