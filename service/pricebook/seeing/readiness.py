@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 0.8  # of the second within which a probe is answered
 KEPT = 1.0
-# What is only told may take this much of it: a table that somebody locks is not the database.
+# A part that is only told may take this much of it: a locked table is not the database.
 SECONDS_OF_WORK = 0.2
 # Seconds after which something is late: work that is due, the sweep of every 2 s, the hourly check.
 WORK_IS_LATE = 60
@@ -117,7 +117,7 @@ def _book_check(session: Session, clock: float) -> Part:
     return {"seconds_ago": since, "differs": differs}, differs or since > CHECK_IS_LATE
 
 
-# What is said of a part that is not known, and how it is asked.
+# For each part the words where it is not known, and how it is asked.
 PARTS: dict[str, tuple[dict[str, Any], Callable[[Session, float], Part]]] = {
     "due_work": ({"oldest_seconds": None}, _due_work),
     "last_sweep": ({"seconds_ago": None}, _last_sweep),
