@@ -104,7 +104,7 @@ class Pulse:
             with closing(psycopg.connect(**self.conn_params)) as session:
                 self.met = address_of(session)
         except psycopg.Error as error:
-            # Who refuses lives: whoever needs the reason gets it.
+            # A server that refuses lives: whoever needs the reason gets it.
             self.silent = TIMED_OUT in str(error)
             if self.silent and not before:
                 logger.error("The database is silent; nobody waits for it: %s", error)

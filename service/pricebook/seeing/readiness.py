@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 0.8  # of the second within which a probe is answered
 KEPT = 1.0
-# What is only told may take this much of it: a table that somebody locks is not the database.
+# A part that is only told may take this much of it: a locked table is not the database.
 SECONDS_OF_WORK = 0.2
 # Seconds after which something is late: work that is due, the sweep of every 2 s, the hourly check,
 # the seal of every minute.

@@ -142,7 +142,7 @@ class TestSilence:
     def test_of_its_own_server_ends_a_session_though_another_one_answers_or_refuses(
         self, as_worker, monkeypatch
     ):
-        """Of two hosts, or of two addresses of one name."""
+        """The hosts are two, or one name has two addresses."""
         path, given = PathBetween(to_postgres()), connection.get_connection_params()
         own = {"host": "127.0.0.1", "port": path.port}
         monkeypatch.setattr("psycopg.connection.timeout_from_conninfo", lambda params: 0.4)
