@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from amqp.exceptions import NotFound
 from celery import Task, current_app
+from kombu.exceptions import ChannelError
 
 MOST = 100
 
@@ -27,6 +29,11 @@ def queue_of(task: str) -> Any:
 
 
 def waiting(channel: Any, queue: str) -> int:
-    """The messages that wait in a queue; an error of the transport if there is no such queue."""
-    count: int = channel.queue_declare(queue=queue, passive=True).message_count
+    """The messages that wait in a queue; an error of AMQP if there is no such queue."""
+    try:
+        count: int = channel.queue_declare(queue=queue, passive=True).message_count
+    except NotFound:
+        raise
+    except ChannelError:  # of kombu's own transports: a list of Redis that is empty is none
+        return 0
     return count

@@ -82,8 +82,8 @@ def code_of(response: Any) -> str:
 
 def caller_of(request: HttpRequest) -> str:
     """ "key 3", "person 7", or "" if nobody asked who it is. No query."""
-    user = request.__dict__.get("user") or request.__dict__.get("_cached_user")
-    if isinstance(user, Program):
+    user = request.__dict__.get("user")
+    if type(user) is Program:  # a lazy user would be read to say what class it has
         return f"key {user.key.number}"
     user = request.__dict__.get("_cached_user")
     return f"person {user.pk}" if user is not None and user.pk is not None else ""

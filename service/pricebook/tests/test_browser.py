@@ -217,9 +217,9 @@ class TestKeepingTheBook:
 
         page = ann.open("/")
         expect(page.get_by_role("definition").first).to_contain_text(f"{total:,.2f} USD")
-        expect(page.get_by_role("status")).to_contain_text("Applying")
+        expect(page.locator("[data-live]").get_by_text("Applying").first).to_be_visible()
         reprice()
-        expect(page.get_by_text("Nothing is being repriced")).to_be_visible()
+        expect(page.get_by_text("Nothing is being repriced").first).to_be_visible()
         total = sum(Subscription.objects.values_list("price", flat=True))
         expect(page.get_by_role("definition").first).to_contain_text(f"{total:,.2f} USD")
 

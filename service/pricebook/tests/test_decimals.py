@@ -231,7 +231,10 @@ class TestAnswers:
         ask("get", f"{path}rows/")
         ask("post", f"{path}revert/", {"dry_run": True})
         value = {"kind": "list_price", "service": row.service_id, "new_value": "310"}
-        ask("post", CHANGES, {**value, "effective_at": "2090-01-01T00:00:00Z"}, 201)
+        later = ask("post", CHANGES, {**value, "effective_at": "2090-01-01T00:00:00Z"}, 201)
+        fingerprint = {"fingerprint": later["fingerprint"]}
+        ask("post", f"{CHANGES}{later['id']}/approve/", fingerprint)
+        ask("get", f"{CHANGES}{later['id']}/notices/")
         ask("get", CHANGES)
 
     def gone(self, ask):

@@ -83,6 +83,18 @@ class TestMessage:
         message.ack()
         assert (message.headers["expires"], message.headers["eta"]) == (None, None)
 
+    def test_that_a_worker_has_taken_at_once_is_no_fault(self, an_empty_queue, monkeypatch, caplog):
+        monkeypatch.setattr(tasks, "_quiet_until", 0.0)
+        count = queues.waiting
+
+        def taken_first(channel, queue):
+            an_empty_queue.get().ack()
+            return count(channel, queue)
+
+        monkeypatch.setattr(queues, "waiting", taken_first)
+        tasks.wake(tasks.set_price)
+        assert (caplog.records, tasks._quiet_until) == ([], 0.0)
+
     def test_that_wakes_is_left_out_where_many_wait(self, an_empty_queue, monkeypatch):
         monkeypatch.setattr(tasks, "_quiet_until", 0.0)
         monkeypatch.setattr(queues, "MOST", 3)

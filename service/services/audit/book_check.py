@@ -66,11 +66,14 @@ class LastCheck:
 
 
 def remember(report: BookCheck, author: str = "") -> None:
-    """Keep a check's result for `last_book_check()`, and the last hundred. Two queries.
+    """Keep a check's result for `last_book_check()`, and the last hundred. Three queries.
 
-    If it differs, `failed` is sent.
+    If it differs, `failed` is sent. A database that takes no writes, as a standby, keeps nothing.
     """
-    with transaction.atomic():
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only')::boolean")
+        if cursor.fetchone()[0]:
+            return
         counts = msgspec.to_builtins(report.counts)
         kept = KeptBookCheck.objects.create(author=author, counts=counts)
         KeptBookCheck.objects.filter(pk__lte=kept.pk - KEPT).delete()

@@ -222,7 +222,7 @@ class TestDatabaseThatIsAway:
         page = asked.get("/desk/clients/?company_name=x")
         assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
         said = page.content.decode()
-        assert "Pricebook сейчас недоступен" in said
+        assert "Pricebook сейчас не отвечает" in said
         assert 'href="/desk/clients/?company_name=x">Повторить' in said
 
     def test_is_not_healthy_until_it_is_back(self):

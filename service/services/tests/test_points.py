@@ -19,6 +19,7 @@ from django.urls import reverse
 from clients.models import Client
 from price_changes.running import lifecycle
 from price_changes.tests.changes import approved, planned
+from pricebook.kit.figures import instant
 from services import ledger, repricing
 from services.audit import book_check
 from services.ledger import page, points, total_then
@@ -558,7 +559,7 @@ def test_the_book_check_finds_a_point_that_is_wrong_and_has_it_made_anew(past: P
     Point.objects.update(amounts=[amount + 1 for amount in point.amounts])
     report = book_check.check()
     assert (report.wrong_point, report.differs) == (point.at, True)
-    assert f"what was paid at {point.at.isoformat()} is kept wrongly" in str(report)
+    assert f"what was paid at {instant(point.at)} is kept wrongly" in str(report)
     book_check.repair()
     make_points()
     assert not book_check.check().differs
