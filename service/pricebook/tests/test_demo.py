@@ -80,6 +80,7 @@ sys.exit(demo.main([]))
 """
 
 
+@pytest.mark.thorough
 def test_a_figure_that_is_not_as_expected_is_named_and_fails_the_run(tmp_path):
     book = tmp_path / "short.csv.gz"
     with gzip.open(BOOK, "rt", encoding="utf-8") as whole, gzip.open(book, "wt") as short:

@@ -142,6 +142,7 @@ def checkout(tmp_path_factory):
         assert nothing_remains(home), remaining(home)
 
 
+@pytest.mark.thorough
 class TestServers:
     def environment(self, checkout, **variables):
         home = {"PRICEBOOK_HOME": str(checkout / "home")}

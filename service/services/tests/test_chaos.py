@@ -165,6 +165,7 @@ def test_a_worker_outlives_a_broker_that_dies_while_a_task_runs(book, start_work
     assert_the_book_is_right()
 
 
+@pytest.mark.thorough
 def test_a_worker_leaves_a_broker_that_answers_no_more(book, start_workers, broker):
     start_workers(1)
     with broker.replaced_in_silence():

@@ -71,6 +71,7 @@ def lines_with_one_bad():
         yield json.dumps(line).encode() + b"\n"
 
 
+@pytest.mark.thorough
 def test_one_bad_line_of_100_000_is_named(web):
     body = b"".join(lines_with_one_bad())
     before = LedgerEntry.objects.count()
