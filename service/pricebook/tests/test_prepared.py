@@ -65,23 +65,24 @@ class TestPreparedCursor:
 def shared(monkeypatch):
     """Another one's session, as a pooler hands it out: psycopg does not know of it."""
     monkeypatch.setattr(prepared, "_sessions_are_shared", False)
-    read(NAME, 1)
+    client = a_client()
+    read(NAME, client.pk)  # psycopg has a plan for each size of whole numbers
     connection.connection.pgconn.exec_(b"DEALLOCATE ALL")
+    return client
 
 
 @pytest.mark.django_db(transaction=True)
 class TestSharedSessions:
     def test_are_answered_and_nothing_more_is_prepared_and_the_log_says_why(self, shared, caplog):
-        client = a_client()
         for _ in range(2):
-            assert read(NAME, client.pk) == [(client.company_name,)]
+            assert read(NAME, shared.pk) == [(shared.company_name,)]
         assert kept() == []
         [said] = [each.getMessage() for each in caplog.records]
         assert "DB_STARTUP_OPTIONS= (empty)" in said
 
     def test_are_lost_connections_in_a_transaction(self, shared):
         with pytest.raises(OperationalError), transaction.atomic():
-            read(NAME, 1)
+            read(NAME, shared.pk)
 
 
 def altered(model, name, longer=1):
