@@ -34,12 +34,16 @@ def scratch_database(name: str) -> Iterator[None]:
         guard.execute("SELECT pg_try_advisory_lock(hashtext(%s))", [f"bench_{name}"])
         if guard.fetchone() != (True,):
             sys.exit(f"pricebook bench: {name} runs already on this server; let it end first.")
-        connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
-        connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
         try:
-            yield
+            connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
+            connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+            try:
+                yield
+            finally:
+                connection.creation.destroy_test_db(before, verbosity=0)
         finally:
-            connection.creation.destroy_test_db(before, verbosity=0)
+            # The server ends a closed session a moment later: the next run would find it locked.
+            guard.execute("SELECT pg_advisory_unlock(hashtext(%s))", [f"bench_{name}"])
 
 
 @contextmanager
