@@ -310,6 +310,7 @@ class TestPriceChanges:
         expect(page.get_by_role("status")).to_contain_text("Reverted")
 
     @pytest.mark.usefixtures("by_chunks")
+    @pytest.mark.thorough  # the desk's tests have these steps
     def test_a_set_is_paused_resumed_and_what_moved_meanwhile_holds_the_next(
         self, visit, monkeypatch
     ):
@@ -344,6 +345,7 @@ class TestPriceChanges:
         late.refresh_from_db()
         assert late.status == "held"
 
+    @pytest.mark.thorough  # the desk's tests have these steps
     def test_who_looks_at_an_old_preview_is_told_and_nothing_happens(self, visit):
         a_book(12, services=1, plans=1)
         change = a_raise()
@@ -369,6 +371,7 @@ class TestPriceChanges:
         reprice()
         expect(page.get_by_role("status")).to_contain_text("Applied")
 
+    @pytest.mark.thorough  # the desk's tests have these steps
     def test_who_approves_what_has_moved_sees_the_new_figures_first(self, visit):
         a_book(12, services=1, plans=1)
         service = Service.objects.get()
