@@ -192,8 +192,8 @@ else:
 database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
 # Their meaning: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
-DB_SILENCE_TIMEOUT = whole_number("DB_SILENCE_TIMEOUT", 10, 4, 7200)
-IDLE_TRANSACTION_TIMEOUT = seconds("IDLE_TRANSACTION_TIMEOUT", 10)
+DB_SILENCE_TIMEOUT = whole_number("DB_SILENCE_TIMEOUT", 8, 4, 7200)
+IDLE_TRANSACTION_TIMEOUT = seconds("IDLE_TRANSACTION_TIMEOUT", 8)
 database["OPTIONS"] = session_limits.of_client(
     DB_CONNECT_TIMEOUT, DB_SILENCE_TIMEOUT
 ) | database.get("OPTIONS", {})

@@ -100,7 +100,7 @@ def missing() -> list[str]:
     if not silence:
         found.append(
             "The server notices after hours that a host is gone."
-            " In its configuration: tcp_keepalives_idle = 5, tcp_keepalives_interval = 2,"
+            " In its configuration: tcp_keepalives_idle = 4, tcp_keepalives_interval = 1,"
             " tcp_keepalives_count = 3"
         )
     return found

@@ -98,14 +98,14 @@ class TestLimits:
     def test_are_on_both_sides_of_each_session(self, db):
         with connection.cursor() as cursor:
             cursor.execute("SHOW client_connection_check_interval")
-            assert cursor.fetchone() == ("5s",)
+            assert cursor.fetchone() == ("4s",)
         given = connection.get_connection_params()
         assert given["connect_timeout"] == 4
-        assert given["tcp_user_timeout"] == 10_000
+        assert given["tcp_user_timeout"] == 8_000
         for name in (
-            "tcp_keepalives_idle=5",
-            "tcp_keepalives_interval=2",
-            "tcp_user_timeout=10000",
+            "tcp_keepalives_idle=4",
+            "tcp_keepalives_interval=1",
+            "tcp_user_timeout=8000",
         ):
             assert f"-c {name}" in given["options"]
 
