@@ -37,8 +37,10 @@ def look_around(**kwargs: Any) -> None:
 
     from pricebook import surroundings  # Django has to be ready
     from pricebook.kit.session_limits import bound_transactions
+    from pricebook.seeing import traces
     from services import book_currency
 
+    traces.begin("worker")
     bound_transactions(settings.DATABASES["default"])
     surroundings.log()
     book_currency.end_with_another()

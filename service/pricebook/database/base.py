@@ -13,7 +13,9 @@ from pricebook.database.watched import Watched, pulse
 class _Driver:
     """psycopg, whose connections are watched."""
 
-    connect = Watched.connect
+    @staticmethod
+    def connect(*given: Any, **named: Any) -> Watched:
+        return Watched.connect(*given, **named)  # looked up each time: traces wrap it
 
     def __getattr__(self, name: str) -> Any:
         return getattr(psycopg, name)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 _about: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
+# Others that know something of this thread are asked for each record: the id of its trace.
+asked: list[Callable[[], dict[str, Any]]] = []
 
 
 def current() -> dict[str, Any]:
     """The names and values that records of this thread have now."""
-    return _about.get() or {}
+    found = dict(_about.get() or {})
+    for ask in asked:
+        found |= ask()
+    return found
 
 
 def set(**named: Any) -> None:
