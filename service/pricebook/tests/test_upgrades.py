@@ -96,10 +96,10 @@ class Release:
 READ = """
 import json
 from services.models import LedgerEntry, Subscription
-def rows(of):
-    return sorted([row.client.company_name, row.service.name, str(row.price)] for row in of)
-print(json.dumps([rows(Subscription.objects.select_related("client", "service")),
-                  rows(LedgerEntry.objects.select_related("client", "service"))]))
+rows = Subscription.objects.select_related("client", "service")
+entries = LedgerEntry.objects.order_by("id").values_list("id", "subscription_id", "price")
+print(json.dumps([sorted([row.client.company_name, row.service.name, str(row.price)] for row in rows),
+                  [list(map(str, entry)) for entry in entries]]))
 """
 RAISED = """
 from services.models import Service
@@ -125,7 +125,9 @@ def test_from_the_first_release_takes_one_stop(tmp_path):
         began = time.monotonic()
         new("manage", "migrate", "-v0")
         stop = time.monotonic() - began
-        assert new.asked(READ) == [paid, entries]
+        paid_now, entries_now = new.asked(READ)
+        assert paid_now == paid
+        assert entries_now[: len(entries)] == entries
         new("manage", "shell", "-v0", "-c", RAISED.replace("12", "13"))
         assert ["Client 1", "Phone", "13.00"] in new.asked(READ)[0]
         new("manage", "check_book")
