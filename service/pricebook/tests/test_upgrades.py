@@ -24,15 +24,28 @@ from django.db import connection
 from psycopg import sql
 
 from pricebook.kit.scopes import SCOPES
+from pricebook.local.home import Home
 from pricebook.local.paths import CHECKOUT
+from pricebook.local.postgres import (
+    CHOSEN,
+    SUPERUSER,
+    Postgres,
+    clean_environment,
+    find_binaries,
+    unprivileged,
+)
 from pricebook.local.programs import web_server
 from pricebook.local.up import reserve
 from pricebook.tests.servers import on_this_database, until
 
 pytestmark = [pytest.mark.upgrade, pytest.mark.timeout(900)]
 
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
 FIRST = "f3e7415"
 LAST = "340e012f"
+COLUMNS = (
+    "company_name", "email", "service", "full_price", "plan_type", "discount_percent", "started_at",
+)  # fmt: skip
 CLIENTS = 60
 START = "2025-01-01T00:00:00Z"
 SERVICES = {"Phone": "10.00", "Streaming": "25.50", "Storage": "4.00"}
@@ -58,13 +71,12 @@ def a_book_file() -> str:
     """A book as import_book reads it: each client has each service, on one of two plans."""
     out = io.StringIO()
     lines = csv.writer(out)
-    lines.writerow(
-        "company_name email service full_price plan_type discount_percent started_at".split()
-    )
+    lines.writerow(COLUMNS)
     for number in range(CLIENTS):
         for name, price in SERVICES.items():
             plan = ("full", 0) if number % 2 else ("discount", 10)
-            lines.writerow([f"Client {number}", f"c{number}@example.com", name, price, *plan, START])
+            who = (f"Client {number}", f"c{number}@example.com")
+            lines.writerow([*who, name, price, *plan, START])
     return out.getvalue()
 
 
@@ -81,7 +93,10 @@ class Release:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("DB_", "PG", "REDIS", "CELERY", "DATABASE", "PYTEST", "PRICEB"))
+            if name == CHOSEN
+            or not name.startswith(
+                ("DB_", "PG", "REDIS", "CELERY", "DATABASE", "PYTEST", "PRICEBOOK_")
+            )
         }
         done = subprocess.run(
             [*self.command, *arguments], input=given, env=kept, capture_output=True, text=True
@@ -98,8 +113,28 @@ import json
 from services.models import LedgerEntry, Subscription
 rows = Subscription.objects.select_related("client", "service")
 entries = LedgerEntry.objects.order_by("id").values_list("id", "subscription_id", "price")
-print(json.dumps([sorted([row.client.company_name, row.service.name, str(row.price)] for row in rows),
-                  [list(map(str, entry)) for entry in entries]]))
+paid = sorted([row.client.company_name, row.service.name, str(row.price)] for row in rows)
+print(json.dumps([paid, [list(map(str, entry)) for entry in entries]]))
+"""
+VERSION = """
+import json
+from django.db import connection
+print(json.dumps([connection.pg_version // 10000]))
+"""
+PLACE = """
+import json
+from rest_framework.test import APIClient
+from django.contrib.auth.models import User
+asker = APIClient()
+asker.force_authenticate(User(username="reader", is_staff=True, is_superuser=True))
+after = {after}
+found, page = [], None
+while page is None or page["result"]:
+    given = {{"limit": 1000}} | ({{"after": after}} if after else {{}})
+    page = asker.get("/api/ledger/", given, headers={{"host": "localhost"}}).json()
+    found += [entry["id"] for entry in page["result"]]
+    after = page["next"] or after
+print(json.dumps([found, after]))
 """
 RAISED = """
 from services.models import Service
@@ -135,6 +170,49 @@ def test_from_the_first_release_takes_one_stop(tmp_path):
     finally:
         new("down")
     print(f"\nThe stop: {stop:.1f} s for {len(paid)} subscriptions and {len(entries)} entries.")
+
+
+# --- From one PostgreSQL to another --------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    not (DEBIAN / "postgres").exists(), reason="no PostgreSQL 15: apt-get install postgresql-15"
+)
+def test_from_postgresql_15_to_18_by_pg_upgrade(tmp_path, monkeypatch):
+    """As docs/upgrades.md has it."""
+    book = Release(CHECKOUT, tmp_path / "home")
+    now = Postgres(Home(tmp_path / "home"))
+    monkeypatch.setenv(CHOSEN, str(DEBIAN))
+    try:
+        book("manage", "migrate", "-v0")
+        (tmp_path / "book.csv").write_text(a_book_file())
+        book("manage", "import_book", str(tmp_path / "book.csv"))
+        before = book.asked(READ)
+        place = book.asked(PLACE.format(after="None"))[1]
+        book("down")
+        monkeypatch.delenv(CHOSEN)
+        binaries = find_binaries()
+        old = now.data.rename(tmp_path / "home" / "postgres.15")
+        prefix, owner = unprivileged()
+        now.initialise(prefix, owner, "--no-data-checksums")
+        work = tmp_path / "work"
+        work.mkdir()
+        os.chown(work, owner, -1)
+        command = ["-b", str(DEBIAN), "-B", str(binaries), "-d", str(old), "-D", str(now.data)]
+        done = subprocess.run(
+            [*prefix, str(binaries / "pg_upgrade"), *command, "-U", SUPERUSER],
+            cwd=work, env=clean_environment(), capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert book.asked(READ) == before
+        assert book.asked(VERSION) == [18]
+        assert book.asked(PLACE.format(after=repr(place)))[0] == []
+        book("manage", "shell", "-v0", "-c", RAISED)
+        assert len(book.asked(PLACE.format(after=repr(place)))[0]) == CLIENTS
+        book("manage", "check_book")
+        book("manage", "verify_ledger")
+    finally:
+        book("down")
 
 
 # --- From the last release, without one ----------------------------------------------------------
@@ -279,7 +357,8 @@ def database(db):
     """A database of its own beside the suite's."""
     name = "upgraded"
     given = connection.get_connection_params() | {"dbname": "postgres"}
-    kept = {key: given[key] for key in ("host", "port", "user", "password", "dbname") if key in given}
+    kept = {each: given[each] for each in ("host", "port", "user", "password") if each in given}
+    kept["dbname"] = given["dbname"]
     with psycopg.connect(**kept, autocommit=True) as server:
         drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         server.execute(drop)
