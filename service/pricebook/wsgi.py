@@ -9,8 +9,9 @@ from pricebook.kit.session_limits import bound_transactions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
-bound_transactions(settings.DATABASES["default"])
-bound_reads(settings.DATABASES["default"])  # of the web server alone
+for database in settings.DATABASES.values():
+    bound_transactions(database)
+    bound_reads(database)  # of the web server alone
 application = get_wsgi_application()
 
 # A page makes a thousand objects without a cycle: the garbage collector should not run after every

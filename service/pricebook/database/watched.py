@@ -50,7 +50,9 @@ def address_of(session: psycopg.Connection[Any]) -> Address:
 
 
 class Pulse:
-    """Whether the database answers anybody: one for all threads of a process."""
+    """Whether the database answers anybody: one for all threads of a process, and one more for the
+    replica.
+    """
 
     def __init__(self) -> None:
         self.watching = False
@@ -117,6 +119,8 @@ pulse = Pulse()
 
 
 class Watched(psycopg.Connection[Any]):
+    pulse = pulse
+
     def wait(
         self, gen: PQGen[Answer], interval: float = INTERVAL, timeout: float | None = None
     ) -> Answer:
@@ -124,14 +128,18 @@ class Watched(psycopg.Connection[Any]):
         try:
             while True:
                 try:
-                    return super().wait(gen, interval, timeout or pulse.patience())
+                    return super().wait(gen, interval, timeout or self.pulse.patience())
                 except errors._WaitTimeout:  # the generator goes on where it is
                     if timeout is not None:
                         raise
-                if not pulse.beats(self):
+                if not self.pulse.beats(self):
                     self.close()
                     raise psycopg.OperationalError("the database is silent; the session was ended")
         except errors.IdleInTransactionSessionTimeout as error:
             # A session that has ended, by the server's limit, is no fault of its last statement,
             # as psycopg's InternalError would have it.
             raise psycopg.OperationalError(str(error)) from error
+
+
+class WatchedReplica(Watched):
+    pulse = Pulse()

@@ -24,6 +24,7 @@ from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.language import in_english
+from pricebook.kit.replica import from_replica
 from pricebook.kit.scopes import (
     ADD_SUBSCRIPTION,
     CHANGE_SUBSCRIPTION,
@@ -120,6 +121,7 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
             f"\n\n{served()}\n\n{streaming.DESCRIPTION}\n\n{answering.DESCRIPTION}"
         ),
     )
+    @from_replica
     def list(  # type: ignore[override]
         self, request: Request
     ) -> Response | StreamingHttpResponse:
