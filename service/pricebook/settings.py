@@ -100,6 +100,7 @@ MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
     "pricebook.seeing.probes.ProbesMiddleware",
     "pricebook.seeing.access_log.AccessMiddleware",
+    "pricebook.kit.without_primary.WithoutPrimaryMiddleware",
     "services.ledger.requests.NotedRequestsMiddleware",
     "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",

@@ -16,6 +16,8 @@ The instant of an answer is the standby's (`book_now()` there), whose clock is a
 the primary's; the facts that it judges are all that were committed before the request. What a
 standby does not know is read from the primary: `known_at` and the feed depend on transactions that
 are open on the primary, writes on all.
+
+While the primary does not answer, the standby answers alone, and says so: it may be behind.
 """
 
 from __future__ import annotations
@@ -28,8 +30,15 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
+import psycopg
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError, connections
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    connections,
+)
 
 from pricebook.database.base import REPLICA
 
@@ -40,19 +49,25 @@ HEADER = "Book-Read-From"
 CLOCK = 0.05  # seconds that the two clocks may be apart
 BETWEEN = 0.005  # seconds between two looks at how far the standby is
 PAUSE = 2.0  # seconds for which nobody asks a standby that failed
+LOOK_EVERY = 0.5  # seconds between two looks for a primary that does not answer
 BUSY = 1.0  # seconds for which nobody waits for one that was late
 # A commit that others can see, or whose request was answered, is on disk up to here.
-PRIMARY = "SELECT pg_current_wal_flush_lsn()::text, extract(epoch FROM book_clock())::float8"
+PRIMARY = """
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END,
+       extract(epoch FROM book_clock())::float8
+"""
 STANDBY = """
 SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= %s::pg_lsn,
        pg_last_wal_replay_lsn()::text, extract(epoch FROM book_clock())::float8,
        extract(epoch FROM pg_postmaster_start_time())::text
 """
+ALONE = "SELECT pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text"
 SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 HAS = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn"
 # What became of a read, for the metrics.
 READ = "replica"
 WHY_NOT = ("behind", "away", "failed", "clock", "other_server", "not_a_standby")
+NO_PRIMARY = "no_primary"
 CANCELLED = "57014"  # by a limit of ours: the primary would take as long
 
 counted: list[Callable[[str], object]] = []  # are told of each read what became of it
@@ -60,7 +75,7 @@ _thread = threading.local()
 
 
 class Unfit(Exception):
-    """The standby can't answer this read; one of WHY_NOT."""
+    """The standby can't answer this read: one of WHY_NOT, or the primary is a standby too."""
 
 
 class Position(NamedTuple):
@@ -73,10 +88,13 @@ class Position(NamedTuple):
 
 
 class _Pause:
-    """Until when nobody of this process asks the standby, or waits for it."""
+    """Until when nobody of this process asks the standby, or waits for it; and whether the primary
+    is away, for which a thread looks."""
 
     away_until = 0.0
     busy_until = 0.0
+    primary_is_away = False
+    looking = threading.Lock()
 
 
 def is_set() -> bool:
@@ -92,21 +110,26 @@ def read(call: Callable[[], Answer]) -> tuple[Answer, str]:
     """The answer of a call that only reads, from the standby or else from the primary; and from
     which: "replica", "primary; behind" (see WHY_NOT), or "" if there is nothing to choose.
 
+    While the primary does not answer it is "replica; no_primary": it may be older than a write.
+
     Two queries more, one for each further look while it waits, and none without a standby. Within a
     transaction, or another read, the call reads what they do.
     """
     if not is_set() or server() or connections[DEFAULT_DB_ALIAS].in_atomic_block:
         return call(), ""
     try:
-        with _standby_that_is_there():
+        with standby_for(_position(connections[DEFAULT_DB_ALIAS])) as source:
             answer = call()
     except Unfit as error:
-        source = f"primary; {error}"
-    else:
-        source = READ
+        count(str(error))
+        return call(), f"primary; {error}"
+    count(source.removeprefix("replica; "))
+    return answer, source
+
+
+def count(outcome: str) -> None:
     for each in counted:
-        each(source.removeprefix("primary; "))
-    return (answer if source == READ else call()), source
+        each(outcome)
 
 
 def from_replica(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,22 +144,29 @@ def from_replica(handler: Callable[..., Any]) -> Callable[..., Any]:
             response[HEADER] = source
         return response
 
+    answered.from_replica = True  # type: ignore[attr-defined]
     return answered
 
 
 @contextmanager
-def _standby_that_is_there() -> Iterator[None]:
-    """Let the standby be this thread's database. Unfit if it can't be, or fails."""
+def standby_for(position: Position | None) -> Iterator[str]:
+    """Let the standby be this thread's database, once it has what the primary had; None: at once,
+    as there is no primary. Unfit if it can't be, or fails.
+    """
     if time.monotonic() < _Pause.away_until:
         raise Unfit("away")
     primary, standby = connections[DEFAULT_DB_ALIAS], connections[REPLICA]
-    position = _position(primary)
     try:
-        _thread.server = _server_that_has(position, primary, standby)
+        if position is None:
+            in_recovery, _thread.server = _row(standby, ALONE)
+            if not in_recovery:
+                raise Unfit("not_a_standby")
+        else:
+            _thread.server = _server_that_has(position, primary, standby)
         connections[DEFAULT_DB_ALIAS] = standby
         given, standby.execute_wrappers = standby.execute_wrappers, primary.execute_wrappers
         try:
-            yield
+            yield READ if position is not None else f"replica; {NO_PRIMARY}"
         finally:
             standby.execute_wrappers = given
     except (DatabaseError, InterfaceError) as error:
@@ -154,10 +184,46 @@ def _standby_that_is_there() -> Iterator[None]:
         _thread.server = ""
 
 
-def _position(primary: Any) -> Position:
+def _position(primary: Any) -> Position | None:
+    """None if the primary does not answer; Unfit if it is none."""
+    if primary_is_away():
+        return None
     asked = time.monotonic()
-    wal, clock = _row(primary, PRIMARY)
+    try:
+        wal, clock = _row(primary, PRIMARY)
+    except (OperationalError, InterfaceError) as error:
+        note_that_the_primary_is_away(error)
+        return None
+    if wal is None:
+        raise Unfit(NO_PRIMARY)
     return Position(wal, clock, asked, time.monotonic())
+
+
+def primary_is_away() -> bool:
+    return _Pause.primary_is_away
+
+
+def note_that_the_primary_is_away(error: object) -> None:
+    """From now on a thread looks for it, and no request waits for it."""
+    with _Pause.looking:
+        if _Pause.primary_is_away:
+            return
+        logger.error("The primary does not answer; the replica does, alone: %s", error)
+        _Pause.primary_is_away = True
+    params = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    params.pop("pool", None)
+    threading.Thread(target=_look_for_the_primary, args=[params], daemon=True).start()
+
+
+def _look_for_the_primary(params: dict[str, Any]) -> None:
+    while _Pause.primary_is_away:
+        try:
+            psycopg.connect(**params).close()
+        except psycopg.Error:
+            time.sleep(LOOK_EVERY)
+        else:
+            _Pause.primary_is_away = False
+            logger.warning("The primary answers again.")
 
 
 def _server_that_has(position: Position, primary: Any, standby: Any) -> str:

@@ -11,7 +11,10 @@ import pytest
 from django.core.cache import cache
 from django.db import OperationalError, connection, connections, transaction
 
+from keys.tests.asking import with_key
+from keys.tests.making import a_key
 from pricebook.kit import replica
+from pricebook.tests.servers import until
 from services.models import Service
 from services.reading import total
 from services.reading.filters import BookFilter
@@ -50,6 +53,9 @@ def standby(transactional_db, monkeypatch):
     connections["replica"] = type(primary)(settings, alias="default")
     monkeypatch.setattr(replica._Pause, "away_until", 0.0)
     monkeypatch.setattr(replica._Pause, "busy_until", 0.0)
+    monkeypatch.setattr(replica, "LOOK_EVERY", 0.01)
+
+    monkeypatch.setattr(replica, "ALONE", "SELECT true, 'its_start'")
 
     def standby(behind=0, ahead=0.0, in_recovery=True):
         at = f"(pg_current_wal_flush_lsn() - {behind}::numeric)"
@@ -57,7 +63,7 @@ def standby(transactional_db, monkeypatch):
             replica,
             "STANDBY",
             f"SELECT {in_recovery}, {at} >= %s::pg_lsn, {at}::text,"
-            f" extract(epoch FROM book_clock())::float8 + {ahead}, 'its start'",
+            f" extract(epoch FROM book_clock())::float8 + {ahead}, 'its_start'",
         )
 
     standby()
@@ -179,6 +185,57 @@ def _version_of_another_server(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(chunks, "VERSION", "'of the primary' AS version, false AS uncommitted")
         yield
+
+
+class TestWithoutAPrimary:
+    @pytest.fixture
+    def gone(self, standby):
+        """Lets the primary be where nobody is; the replica stays."""
+
+        @contextmanager
+        def gone():
+            primary = connections["default"]
+            settings = primary.settings_dict | {"HOST": "/nowhere"}
+            connections["default"] = type(primary)(settings, alias="default")
+            try:
+                yield
+            finally:
+                connections["default"] = primary
+                replica._Pause.primary_is_away = False
+
+        return gone
+
+    def test_programs_read_on_and_are_told(self, standby, gone):
+        a_book(subscriptions=9, services=1, plans=1)
+        program = with_key(a_key("reader", "subscriptions:read", "ledger:read")[1])
+        assert program.get(LIST)[replica.HEADER] == "replica"
+        with gone():
+            for path in (LIST, f"{LIST}?format=ndjson", LIST):
+                response = program.get(path)
+                assert response.status_code == 200
+                assert response[replica.HEADER] == "replica; no_primary"
+            # What a standby can't know, and what it can't do.
+            for path in ("/api/ledger/", f"{LIST}?known_at=2020-01-01T00:00:00Z"):
+                assert program.get(path).status_code == 503
+            assert program.post("/api/clients/", {}).status_code == 503
+
+    def test_a_stream_goes_on(self, standby, gone, monkeypatch):
+        a_book(subscriptions=9, services=1, plans=1)
+        monkeypatch.setattr(chunks, "CHUNK", 3)
+        walk = chunks.Walk(CSV)
+        texts = iter(walk)
+        next(texts)
+        with gone():
+            list(texts)
+        assert (walk.count, walk.changed) == (9, False)
+
+    def test_one_that_is_back_is_found(self, standby, gone):
+        with gone():
+            replica.read(who)
+            assert replica.primary_is_away()
+        replica.note_that_the_primary_is_away("again")
+        until(lambda: not replica.primary_is_away())
+        assert replica.read(who) == ("replica", "replica")
 
 
 def test_a_cached_total_is_one_of_its_server(standby):
