@@ -221,13 +221,13 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
     }
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
-DATABASES = {
-    "default": database,
-    # A standby, for lists, totals and exports (kit/replica.py), and the server itself beside a
-    # pooler, for migrations (kit/pooler.py).
-    **session_limits.beside(database, "replica", "DATABASE_REPLICA_URL", "standby", startup),
-    **session_limits.beside(database, "direct", "DATABASE_DIRECT_URL", "read-write", OF_SESSION),
-}
+DATABASES = {"default": database}
+# A standby, for lists, totals and exports (kit/replica.py), and the server itself beside a pooler,
+# for migrations (kit/pooler.py).
+of_session = session_limits.of_server(startup, DB_SILENCE_TIMEOUT)
+DATABASES |= variables.beside(database, "replica", "DATABASE_REPLICA_URL", "standby", of_session)
+of_session = session_limits.of_server(OF_SESSION, DB_SILENCE_TIMEOUT)
+DATABASES |= variables.beside(database, "direct", "DATABASE_DIRECT_URL", "read-write", of_session)
 # Seconds for which a read waits until the replica has what is committed.
 REPLICA_WAIT = seconds("REPLICA_WAIT", 0.1)
 # Seconds that a statement of the web server may read; 0: no limit. See

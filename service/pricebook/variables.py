@@ -124,9 +124,33 @@ def hosts_of_tutorial(several: str) -> dict[str, Any]:
     return of_hosts("DB_HOST", hosts, ports, {}, several)
 
 
+def beside(
+    database_: dict[str, Any], alias: str, name: str, several: str, startup: str
+) -> dict[str, dict[str, Any]]:
+    """Another way to the servers of a database, as an entry of DATABASES: by the address in the
+    variable, if it is set. What the address does not say is the same. There is no pool, and
+    `startup` are the startup options.
+    """
+    found = database(name, several)
+    if not found:
+        return {}
+    for each in ("NAME", "USER", "PASSWORD"):
+        found[each] = found[each] or database_[each]
+    options = dict(database_["OPTIONS"], options=startup)
+    for each in ("pool", "target_session_attrs"):
+        options.pop(each, None)
+    of_alias = {
+        "OPTIONS": options | found["OPTIONS"],
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": False,  # who meets a lost session asks the first database
+        "TEST": {"MIRROR": "default"},
+    }
+    return {alias: database_ | found | of_alias}
+
+
 def _host_and_port(name: str, given: str) -> tuple[str, str]:
     """An IPv6 address is in brackets, and the directory of a socket is %2Fpath."""
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::(.*))?", given.strip())
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::([^:]*))?", given.strip())
     if found is None:
         raise ImproperlyConfigured(
             f"{name}: {given!r} is no host; it is a name or an address, and :port if that is not"

@@ -3,7 +3,7 @@
 PgBouncer with `pool_mode = transaction` gives a client another session at each transaction. What
 belongs to a session is then lost, or is somebody else's:
 
-    startup options                 refused, or dropped    DB_STARTUP_OPTIONS= (empty), limits by role
+    startup options                 refused, or dropped    DB_STARTUP_OPTIONS= (empty); by role
     prepared statements             lost at random         off, unless the pooler keeps them (1.21)
     cursors between transactions    none are used
     SET, advisory locks of sessions migrations alone       DATABASE_DIRECT_URL

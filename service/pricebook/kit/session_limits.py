@@ -19,8 +19,6 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
-from pricebook import variables
-
 IDLE = "idle_in_transaction_session_timeout"
 # Seconds for which a job may be busy by itself in a transaction: it reads a file of 64 MB.
 LONG_PAUSE = 300
@@ -54,36 +52,6 @@ def of_server(startup: str, silence: int) -> str:
             "client_connection_check_interval": silence * 500,
         },
     )
-
-
-def beside(
-    database: dict[str, Any], alias: str, name: str, several: str, startup: str
-) -> dict[str, Any]:
-    """Another way to the servers of `database`, as an entry of DATABASES: of the address in the
-    variable, if it is set. What the address does not say is the same; there is no pool, and
-    `startup` are the startup options.
-    """
-    found = variables.database(name, several)
-    if not found:
-        return {}
-    for each in ("NAME", "USER", "PASSWORD"):
-        found[each] = found[each] or database[each]
-    options = {
-        key: value
-        for key, value in database["OPTIONS"].items()
-        if key not in ("pool", "target_session_attrs")
-    }
-    options["options"] = of_server(startup, options["tcp_user_timeout"] // 1000)
-    return {
-        alias: database
-        | found
-        | {
-            "OPTIONS": options | found["OPTIONS"],
-            "CONN_MAX_AGE": 600,
-            "CONN_HEALTH_CHECKS": False,  # who meets a lost session asks the first database
-            "TEST": {"MIRROR": "default"},
-        }
-    }
 
 
 def with_options(startup: str, more: dict[str, int]) -> str:

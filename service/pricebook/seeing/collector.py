@@ -21,6 +21,7 @@ import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pricebook.database.base import REPLICA
 from pricebook.kit import replica
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
@@ -177,7 +178,7 @@ def replica_of(session: Session) -> list[Metric]:
     if not replica.is_set():
         return found
     try:
-        there = Session(2.0, replica.REPLICA)
+        there = Session(2.0, REPLICA)
         with closing(there.connection):
             ((replayed, last, in_recovery),) = there.rows(statements.REPLICA)
     except psycopg.Error as error:

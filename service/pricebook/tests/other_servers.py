@@ -10,11 +10,15 @@ from pathlib import Path
 import psycopg
 from django.conf import settings
 
-from pricebook.local.postgres import SUPERUSER, find_binaries, unprivileged
+from pricebook.local.postgres import SUPERUSER, clean_environment, find_binaries, unprivileged
 from pricebook.tests.servers import until
 
 PGBOUNCER = next(
-    (path for path in ("/usr/sbin/pgbouncer", shutil.which("pgbouncer")) if path and Path(path).exists()),
+    (
+        path
+        for path in ("/usr/sbin/pgbouncer", shutil.which("pgbouncer"))
+        if path and Path(path).exists()
+    ),
     None,
 )
 
@@ -22,9 +26,7 @@ PGBOUNCER = next(
 def at_server(host=None, database="postgres"):
     """A superuser's session with a server; if no host is given, with the suite's."""
     host = host or settings.DATABASES["default"]["HOST"]
-    return psycopg.connect(
-        host=host, port=5432, user=SUPERUSER, dbname=database, autocommit=True
-    )
+    return psycopg.connect(host=host, port=5432, user=SUPERUSER, dbname=database, autocommit=True)
 
 
 class _Server:
@@ -35,11 +37,12 @@ class _Server:
         self.data = directory / "data"
         self.log = directory / "log"
 
-    def run(self, *command: object) -> None:
+    def run(self, *command: object, **variables: str) -> None:
         prefix, _ = unprivileged()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*prefix, *map(str, command)],
+                env=clean_environment() | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -71,8 +74,8 @@ class Standby(_Server):
                 "timezone = 'UTC'\n"
             )
 
-    def start(self) -> None:
-        self.run(find_binaries() / "postgres", "-D", self.data)
+    def start(self, **variables: str) -> None:
+        self.run(find_binaries() / "postgres", "-D", self.data, **variables)
         until(self.answers, 30)
 
     def answers(self) -> bool:

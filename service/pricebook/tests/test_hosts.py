@@ -7,6 +7,7 @@ A tier of its own:
 PgBouncer is tried where it is: `apt-get install pgbouncer`.
 """
 
+import os
 import re
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from django.core.cache import cache
@@ -40,6 +42,7 @@ pytestmark = [
 ]
 
 LIST = "/api/subscriptions/"
+FAKETIME = os.environ.get("LIBFAKETIME", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 RECOVERY = "SELECT pg_is_in_recovery()"
 
 
@@ -54,6 +57,12 @@ def settle():
     _Pause = replica._Pause
     _Pause.away_until = _Pause.busy_until = 0.0
     until(lambda: replica.read(in_recovery) == (True, "replica"), 20)
+
+
+def restart(standby, **variables):
+    connections["replica"].close()
+    standby.stop(signal.SIGQUIT)
+    standby.start(**variables)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +166,17 @@ class TestAStandby:
         assert (answer, source) == ((False, 1), "primary; failed")
         settle()
 
+    @pytest.mark.skipif(not Path(FAKETIME).is_file(), reason="no libfaketime: set LIBFAKETIME")
+    @pytest.mark.parametrize("off", ["+60s", "-60s"])
+    def test_whose_clock_is_off_judges_no_instant(self, standby, admin_client, off):
+        a_book(subscriptions=3, services=1, plans=1)
+        settle()
+        restart(standby, LD_PRELOAD=FAKETIME, FAKETIME=off)
+        answer = admin_client.get(LIST)
+        restart(standby)
+        assert answer[replica.HEADER] == "primary; clock"
+        settle()
+
     def test_that_is_gone_is_done_without_until_it_is_back(self, standby, admin_client):
         a_book(subscriptions=20, services=1, plans=1)
         settle()
@@ -232,6 +252,8 @@ class TestPgBouncer:
             settings["OPTIONS"].pop("options", None)
             if options:
                 settings["OPTIONS"]["options"] = options
+            if connections["default"] is not before:
+                connections["default"].close()
             connections["default"] = type(connections["default"])(settings, alias="default")
 
         before = connections["default"]
@@ -310,7 +332,7 @@ class TestPgBouncer:
             try:
                 with ThreadPoolExecutor(6) as pool:
                     paths = [LIST, f"{LIST}?ordering=-price", "/api/totals/", "/healthz"] * 60
-                    statuses = set(pool.map(lambda path: web.get(path).status, paths))
+                    statuses = {each.status for each in pool.map(web.get, paths)}
             finally:
                 web.stop()
                 pgbouncer.stop()

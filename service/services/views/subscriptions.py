@@ -122,9 +122,7 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
         ),
     )
     @from_replica
-    def list(  # type: ignore[override]
-        self, request: Request
-    ) -> Response | StreamingHttpResponse:
+    def list(self, request: Request) -> Response | StreamingHttpResponse:
         """A page of subscriptions, and the total of all that match."""
         if streaming.is_wanted(request):
             return streaming.answer(request)
