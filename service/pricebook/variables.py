@@ -128,7 +128,7 @@ def beside(
     database_: dict[str, Any], alias: str, name: str, several: str, startup: str
 ) -> dict[str, dict[str, Any]]:
     """Another way to the servers of a database, as an entry of DATABASES: by the address in the
-    variable, if it is set. What the address does not say is the same. There is no pool, and
+    variable, if it is set. The rest is that of the database. There is no pool, and
     `startup` are the startup options.
     """
     found = database(name, several)

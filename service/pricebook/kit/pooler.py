@@ -1,7 +1,7 @@
 """Whether a pooler stands before the database that shares sessions, found out by trying it.
 
-PgBouncer with `pool_mode = transaction` gives a client another session at each transaction. What
-belongs to a session is then lost, or is somebody else's:
+PgBouncer with `pool_mode = transaction` gives a client another session at each transaction. The
+state of a session is then lost, or is somebody else's:
 
     startup options                 refused, or dropped    DB_STARTUP_OPTIONS= (empty); by role
     prepared statements             lost at random         off, unless the pooler keeps them (1.21)
@@ -38,7 +38,7 @@ SETTING = f"SELECT coalesce(current_setting('{ARRIVED}', true), '')"
 
 
 class Found(NamedTuple):
-    """What stands between us and the database."""
+    """The ways in which sessions are not our own."""
 
     shares_sessions: bool = False
     drops_options: bool = False
@@ -68,7 +68,7 @@ def look(alias: str = DEFAULT_DB_ALIAS) -> Found:
 
 
 def wrong(found: Found) -> Iterator[str]:
-    """What does not fit together, each with its fix."""
+    """Settings that do not fit to that, each as a sentence with its fix."""
     where = "A pooler that shares sessions (PgBouncer, pool_mode = transaction)"
     if found.drops_options:
         yield (
@@ -89,7 +89,7 @@ def wrong(found: Found) -> Iterator[str]:
 
 
 def faults() -> list[str]:
-    """What does not fit, of the database that is set, and of DATABASE_DIRECT_URL."""
+    """Settings that do not fit, each with its fix. Two connections, or four."""
     try:
         found = list(wrong(look()))
     except psycopg.OperationalError as error:

@@ -13,9 +13,9 @@ A read is one call, which is made again on the primary if the standby fails. Wit
 database of this thread is the standby, so whatever is called reads there.
 
 The instant of an answer is the standby's (`book_now()` there), whose clock is at most CLOCK beside
-the primary's; the facts that it judges are all that were committed before the request. What a
-standby does not know is read from the primary: `known_at` and the feed depend on transactions that
-are open on the primary, writes on all.
+the primary's; the facts that it judges are all that were committed before the request. Some things
+no standby knows, and they are read from the primary: `known_at` and the feed depend on transactions
+that are open there.
 
 While the primary does not answer, the standby answers alone, and says so: it may be behind.
 """
@@ -64,7 +64,7 @@ SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= %s::pg_lsn,
 ALONE = "SELECT pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text"
 SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 HAS = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn"
-# What became of a read, for the metrics.
+# The outcomes of reads, for the metrics.
 READ = "replica"
 WHY_NOT = ("behind", "away", "failed", "clock", "other_server", "not_a_standby")
 NO_PRIMARY = "no_primary"
@@ -241,7 +241,7 @@ def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
             raise Unfit("behind")
         time.sleep(BETWEEN)
         asked = time.monotonic()
-    # What the primary does not have it can't have sent: they have parted, after a failover.
+    # It has more than the primary could have sent: they have parted, after a failover.
     if replayed != position.wal and _row(primary, HAS, replayed) == (False,):
         raise Unfit("other_server")
     if _system(primary) != _system(standby):

@@ -27,6 +27,7 @@ from django.db import connection, connections
 from pricebook.kit import pooler, replica, session_limits
 from pricebook.seeing import collector
 from pricebook.tests.other_servers import PGBOUNCER, PgBouncer, Standby, at_server
+from pricebook.tests.path_between import PathBetween, to_postgres
 from pricebook.tests.servers import SERVICE, on_this_database, until
 from pricebook.tests.web import WebServer
 from services.models import Service
@@ -230,6 +231,47 @@ class TestAStandby:
         standby.make()
         standby.start()
         assert answered_by == "primary; not_a_standby"
+
+
+class TestAWebServer:
+    """With the settings of an operator, and a proxy before the primary, which goes silent."""
+
+    @pytest.fixture
+    def path(self):
+        found = PathBetween(to_postgres())
+        yield found
+        found.close()
+
+    @pytest.fixture
+    def web(self, standby, path, tmp_path):
+        replica_url = f"postgresql://{str(standby.directory).replace('/', '%2F')}/"
+        found = WebServer(
+            tmp_path / "web",
+            DB_HOST="127.0.0.1",
+            DB_PORT=str(path.port),
+            DB_CONNECT_TIMEOUT="2",
+            DATABASE_REPLICA_URL=replica_url,
+            OPEN_READS="1",
+            REPLICA_WAIT="2",
+        )
+        yield found
+        found.stop()
+
+    def test_reads_from_the_replica_and_goes_on_without_the_primary(self, web, path):
+        a_book(subscriptions=20, services=1, plans=1)
+        assert web.get(LIST).headers[replica.HEADER] == "replica"
+        assert web.get("/api/ledger/").headers[replica.HEADER] is None
+        path.hush()
+        began = time.monotonic()
+        first = web.get(LIST)
+        took = time.monotonic() - began
+        others = [web.get(path) for path in (LIST, "/api/totals/", f"{LIST}?format=csv")]
+        later = time.monotonic() - began - took
+        print(f"found out after {took:.1f} s; three more took {later:.2f} s")
+        for each in (first, *others):
+            assert (each.status, each.headers[replica.HEADER]) == (200, "replica; no_primary")
+        path.go_on()
+        until(lambda: web.get(LIST).headers[replica.HEADER] == "replica", 15)
 
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="no PgBouncer: apt-get install pgbouncer")

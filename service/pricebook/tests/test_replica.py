@@ -214,7 +214,7 @@ class TestWithoutAPrimary:
                 response = program.get(path)
                 assert response.status_code == 200
                 assert response[replica.HEADER] == "replica; no_primary"
-            # What a standby can't know, and what it can't do.
+            # No standby knows these, or can do them.
             for path in ("/api/ledger/", f"{LIST}?known_at=2020-01-01T00:00:00Z"):
                 assert program.get(path).status_code == 503
             assert program.post("/api/clients/", {}).status_code == 503
