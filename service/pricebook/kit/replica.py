@@ -66,7 +66,15 @@ SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 HAS = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn"
 # The outcomes of reads, for the metrics.
 READ = "replica"
-WHY_NOT = ("behind", "away", "failed", "clock", "other_server", "not_a_standby")
+WHY_NOT = (
+    "behind",
+    "away",
+    "failed",
+    "clock",
+    "other_server",
+    "not_a_standby",
+    "in_recovery",  # and so is the primary
+)
 NO_PRIMARY = "no_primary"
 CANCELLED = "57014"  # by a limit of ours: the primary would take as long
 
@@ -75,7 +83,7 @@ _thread = threading.local()
 
 
 class Unfit(Exception):
-    """The standby can't answer this read: one of WHY_NOT, or the primary is a standby too."""
+    """The standby can't answer this read; one of WHY_NOT."""
 
 
 class Position(NamedTuple):
@@ -195,7 +203,7 @@ def _position(primary: Any) -> Position | None:
         note_that_the_primary_is_away(error)
         return None
     if wal is None:
-        raise Unfit(NO_PRIMARY)
+        raise Unfit("in_recovery")
     return Position(wal, clock, asked, time.monotonic())
 
 

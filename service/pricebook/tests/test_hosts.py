@@ -167,7 +167,9 @@ class TestAStandby:
         assert (answer, source) == ((False, 1), "primary; failed")
         settle()
 
-    @pytest.mark.skipif(not Path(FAKETIME).is_file(), reason="no libfaketime: set LIBFAKETIME")
+    @pytest.mark.skipif(
+        not Path(FAKETIME).is_file(), reason="no libfaketime: apt-get install faketime"
+    )
     @pytest.mark.parametrize("off", ["+60s", "-60s"])
     def test_whose_clock_is_off_judges_no_instant(self, standby, admin_client, off):
         a_book(subscriptions=3, services=1, plans=1)
