@@ -110,8 +110,14 @@ def is_set() -> bool:
 
 
 def server() -> str:
-    """The server that answers this thread's reads now, for keys of caches; "" for the primary."""
+    """The run of the standby that answers this thread's reads now; "" for the primary."""
     return getattr(_thread, "server", "")
+
+
+def server_of_keys() -> str:
+    """The server that answers now, for keys of caches: by its run, or where it is said to be."""
+    where = connections[DEFAULT_DB_ALIAS].settings_dict
+    return server() or f"{where['HOST']}:{where['PORT']}"
 
 
 def read(call: Callable[[], Answer]) -> tuple[Answer, str]:

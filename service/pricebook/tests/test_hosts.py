@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection, connections
 
+from price_changes.running import lifecycle
+from price_changes.tests import changes
 from pricebook.kit import pooler, replica, session_limits
 from pricebook.seeing import collector
 from pricebook.tests.other_servers import PGBOUNCER, PgBouncer, Standby, at_server
@@ -119,6 +122,30 @@ class TestAStandby:
         response = admin_client.get("/api/services/")
         assert response.json()["result"][0]["full_price"] == 77
         assert response[replica.HEADER] == "replica"
+
+    def test_judges_an_instant_by_what_was_decided_before_it(self, standby, admin_client):
+        """Without a worker: facts alone say what is in force."""
+        a_book(subscriptions=20, services=2, plans=1)
+        first, second = Service.objects.order_by("pk")
+        at = changes.clock() + timedelta(seconds=1.5)
+        new = {"kind": "list_price", "new_value": "77", "effective_at": at}
+        changes.approved(changes.planned(service=first.pk, **new))
+        taken_back = changes.approved(changes.planned(service=second.pk, **new))
+        settle()
+        standby.do("SELECT pg_wal_replay_pause()")
+        try:
+            lifecycle.cancel(taken_back.pk, "bob")  # the replica does not know it
+            until(lambda: changes.clock() > at)
+            late = admin_client.get("/api/services/?ordering=id")
+        finally:
+            standby.do("SELECT pg_wal_replay_resume()")
+        settle()
+        response = admin_client.get("/api/services/?ordering=id")
+        sources = [late[replica.HEADER], response[replica.HEADER]]
+        assert sources == ["primary; behind", "replica"]
+        for each in (late, response):
+            prices = {row["id"]: row["full_price"] for row in each.json()["result"]}
+            assert prices == {first.pk: 77, second.pk: second.full_price}
 
     def test_tells_how_far_behind_it_is(self, standby):
         a_book(subscriptions=20, services=1, plans=1)

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection, connections, transaction
 from keys.tests.asking import with_key
 from keys.tests.making import a_key
 from pricebook.kit import replica
+from pricebook.local.paths import CHECKOUT
 from pricebook.tests.servers import until
 from services.models import Service
 from services.reading import total
@@ -147,6 +148,14 @@ class TestARead:
         assert len(tried) == 1
 
 
+def test_each_reason_is_in_the_docs():
+    hosts = (CHECKOUT / "docs" / "hosts.md").read_text()
+    operating = (CHECKOUT / "docs" / "operating.md").read_text()
+    for why in replica.WHY_NOT:
+        assert f"| `primary; {why}` |" in hosts
+        assert f"`{why}`" in operating
+
+
 class TestAnswers:
     def test_say_who_gave_them_and_see_each_write_before(self, standby, admin_client, settings):
         settings.REPLICA_WAIT = 0
@@ -238,10 +247,13 @@ class TestWithoutAPrimary:
         assert replica.read(who) == ("replica", "replica")
 
 
-def test_a_cached_total_is_one_of_its_server(standby):
+def test_a_cached_total_is_one_of_its_server(standby, monkeypatch):
     a_book(subscriptions=3, services=1, plans=1)
     wanted = BookFilter(comment="none")
     replica.read(lambda: total.figures(wanted))
     keys = [replica.read(lambda: total._key(wanted))[0], total._key(wanted)]
     assert keys[0] != keys[1]
     assert [cache.get(key) is not None for key in keys] == [True, False]
+    # A web server of its own on the standby shares the cache too.
+    monkeypatch.setitem(connection.settings_dict, "HOST", "another")
+    assert total._key(wanted) not in keys

@@ -230,7 +230,7 @@ def remember(book: Book, book_filter: BookFilter) -> None:
 def _key(book_filter: BookFilter) -> str:
     # A digest: filters hold text of any length and kind, and people's comments. Each server has a
     # key of its own: a version is one of its server, so they would overwrite one another's.
-    of = msgspec.json.encode(book_filter) + replica.server().encode()
+    of = msgspec.json.encode((book_filter, replica.server_of_keys()))
     digest = blake2b(of, digest_size=16).hexdigest()
     return f"{settings.PRICE_CACHE_NAME}:paid:{digest}"
 
