@@ -145,7 +145,7 @@ def beside(
         "CONN_HEALTH_CHECKS": False,  # who meets a lost session asks the first database
         "TEST": {"MIRROR": "default"},
     }
-    return {alias: database_ | found | of_alias}
+    return {alias: database_ | found | of_alias | {"ENGINE": database_["ENGINE"]}}
 
 
 def _host_and_port(name: str, given: str) -> tuple[str, str]:

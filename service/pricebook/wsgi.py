@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from pricebook.database.base import REPLICA
-from pricebook.database.watched import LOOK_AFTER_BESIDE, pulse
+from pricebook.database.watched import LOOK_AFTER_BESIDE, WatchedReplica, pulse
 from pricebook.kit.read_timeout import bound_reads
 from pricebook.kit.session_limits import bound_transactions
 
@@ -15,7 +15,7 @@ for database in settings.DATABASES.values():
     bound_transactions(database)
     bound_reads(database)  # of the web server alone
 if REPLICA in settings.DATABASES:
-    pulse.look_after = LOOK_AFTER_BESIDE
+    pulse.look_after = WatchedReplica.pulse.look_after = LOOK_AFTER_BESIDE
 application = get_wsgi_application()
 
 # A page makes a thousand objects without a cycle: the garbage collector should not run after every

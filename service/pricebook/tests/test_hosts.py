@@ -263,7 +263,7 @@ class TestAStandby:
 
 
 class TestAWebServer:
-    """With the settings of an operator, and a proxy before the primary, which goes silent."""
+    """With the settings of an operator, and a proxy before each server, which may go silent."""
 
     @pytest.fixture
     def path(self):
@@ -272,19 +272,42 @@ class TestAWebServer:
         found.close()
 
     @pytest.fixture
-    def web(self, standby, path, tmp_path):
-        replica_url = f"postgresql://{str(standby.directory).replace('/', '%2F')}/"
+    def path_to_replica(self, standby):
+        found = PathBetween(f"{standby.directory}/.s.PGSQL.5432")
+        yield found
+        found.close()
+
+    @pytest.fixture
+    def web(self, path, path_to_replica, tmp_path):
         found = WebServer(
             tmp_path / "web",
             DB_HOST="127.0.0.1",
             DB_PORT=str(path.port),
             DB_CONNECT_TIMEOUT="2",
-            DATABASE_REPLICA_URL=replica_url,
+            DATABASE_REPLICA_URL=f"postgresql://127.0.0.1:{path_to_replica.port}/",
             OPEN_READS="1",
             REPLICA_WAIT="2",
         )
         yield found
         found.stop()
+
+    def test_does_without_a_replica_that_is_silent_and_the_primary_is_as_before(
+        self, web, path_to_replica
+    ):
+        a_book(subscriptions=20, services=1, plans=1)
+        until(lambda: web.get(LIST).headers[replica.HEADER] == "replica")
+        path_to_replica.hush()
+        with ThreadPoolExecutor(4) as pool:
+            lists = [pool.submit(web.get, LIST) for _ in range(2)]
+            others = [pool.submit(web.get, path) for path in ("/api/ledger/", "/healthz")]
+            assert [each.result().status for each in (*lists, *others)] == [200] * 4
+        began = time.monotonic()
+        statuses = [web.get(path).status for path in (LIST, "/api/ledger/", LIST, "/healthz")]
+        assert statuses == [200] * 4
+        assert time.monotonic() - began < replica.PAUSE  # nobody waits for it any more
+        path_to_replica.go_on()
+        until(lambda: web.get(LIST).headers[replica.HEADER] == "replica", 15)
+        assert "The primary does not answer" not in web.log.read_text()
 
     def test_reads_from_the_replica_and_goes_on_without_the_primary(self, web, path):
         a_book(subscriptions=20, services=1, plans=1)

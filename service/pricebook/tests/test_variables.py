@@ -91,6 +91,7 @@ class TestDatabases:
 
     def test_beside_another_one_take_its_names_and_limits_and_no_pool(self, monkeypatch):
         first = {
+            "ENGINE": "pricebook.database",
             "HOST": "a",
             "PORT": "1",
             "NAME": "book",
@@ -102,6 +103,7 @@ class TestDatabases:
         found = beside(first, "replica", "REPLICA", "standby", "-c x=1")["replica"]
         assert hosts_of(found) == ("b", "5433", None)
         assert [found[name] for name in ("NAME", "USER", "PASSWORD")] == ["book", "u", "p"]
+        assert found["ENGINE"] == "pricebook.database"
         assert found["OPTIONS"] == {"connect_timeout": 4, "options": "-c x=1"}
         monkeypatch.setenv("REPLICA", "")
         assert beside(first, "replica", "REPLICA", "standby", "") == {}
