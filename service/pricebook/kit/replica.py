@@ -146,6 +146,19 @@ def count(outcome: str) -> None:
         each(outcome)
 
 
+def fault() -> list[str]:
+    """Why the standby that is set answers no reads, if that will not pass by itself, as a sentence
+    with its fix."""
+    _, source = read(lambda: None)
+    why = source.removeprefix("primary; ")
+    if why == source or why in ("behind", "failed"):
+        return []
+    return [
+        f"DATABASE_REPLICA_URL: its server answers no reads ({why}), the primary does. Fix:"
+        " docs/hosts.md, A read replica."
+    ]
+
+
 def from_replica(handler: Callable[..., Any]) -> Callable[..., Any]:
     """A view's GET that may read from the standby; the header Book-Read-From says what did."""
 

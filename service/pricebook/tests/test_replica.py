@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 from keys.tests.asking import with_key
 from keys.tests.making import a_key
+from pricebook import surroundings
 from pricebook.kit import replica
 from pricebook.local.paths import CHECKOUT
 from pricebook.tests.servers import until
@@ -146,6 +147,14 @@ class TestARead:
         monkeypatch.setattr(connections["replica"], "get_new_connection", refuse)
         assert [replica.read(who)[1] for _ in range(3)] == ["primary; away"] * 3
         assert len(tried) == 1
+
+
+def test_one_that_answers_nothing_is_said_at_the_start(standby, settings):
+    settings.REPLICA_WAIT = 0
+    for state, said in (({}, []), ({"behind": 1}, []), ({"in_recovery": False}, ["not_a_standby"])):
+        standby(**state)
+        found = [each for each in surroundings.wrong() if "DATABASE_REPLICA_URL" in each]
+        assert [each.split("(")[1].split(")")[0] for each in found] == said
 
 
 def test_each_reason_is_in_the_docs():
