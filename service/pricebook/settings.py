@@ -185,7 +185,7 @@ database = variables.database("DATABASE_URL", "read-write") or {
     "NAME": env.str("DB_NAME", "pricebook"),
     "USER": env.str("DB_USER", "pricebook"),
     "PASSWORD": env.str("DB_PASS", ""),
-} | variables.hosts_of_tutorial("read-write")
+} | variables.hosts_of("DB_HOST", "DB_PORT", "read-write")
 database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
 # Their meaning: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)

@@ -117,11 +117,11 @@ def of_hosts(
     return {"HOST": ",".join(hosts), "PORT": _ports(ports), "OPTIONS": options}
 
 
-def hosts_of_tutorial(several: str) -> dict[str, Any]:
-    """The database of DB_HOST and DB_PORT, each of which may be a list with commas between."""
-    ports = tuple(_port("DB_PORT", each) for each in env.str("DB_PORT", "").split(","))
-    hosts = tuple(each.strip() for each in env.str("DB_HOST", "").split(","))
-    return of_hosts("DB_HOST", hosts, ports, {}, several)
+def hosts_of(name: str, of_ports: str, several: str) -> dict[str, Any]:
+    """The hosts of two variables, each of which may be a list with commas between."""
+    ports = tuple(_port(of_ports, each) for each in env.str(of_ports, "").split(","))
+    hosts = tuple(each.strip() for each in env.str(name, "").split(","))
+    return of_hosts(name, hosts, ports, {}, several)
 
 
 def beside(

@@ -5,7 +5,7 @@ import re
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from pricebook.variables import beside, database, hosts_of_tutorial, seconds, whole_number
+from pricebook.variables import beside, database, hosts_of, seconds, whole_number
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "86401", "nan", "soon", ""])
@@ -27,7 +27,7 @@ def test_what_is_not_set_has_its_default(monkeypatch):
     assert seconds("BODY_TIMEOUT", 15, least=1) == 15
 
 
-def hosts_of(found):
+def where(found):
     return found["HOST"], str(found["PORT"]), found["OPTIONS"].get("target_session_attrs")
 
 
@@ -48,7 +48,7 @@ class TestDatabases:
     def test_of_an_address(self, monkeypatch, url, hosts):
         monkeypatch.setenv("DATABASE_URL", url)
         found = database("DATABASE_URL", "read-write")
-        assert hosts_of(found) == hosts
+        assert where(found) == hosts
         assert (found["NAME"], found["USER"]) == ("book", "u")
 
     @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ class TestDatabases:
     def test_of_the_tutorials_variables(self, monkeypatch, hosts, ports, found):
         monkeypatch.setenv("DB_HOST", hosts)
         monkeypatch.setenv("DB_PORT", ports)
-        assert hosts_of(hosts_of_tutorial("read-write")) == found
+        assert where(hosts_of("DB_HOST", "DB_PORT", "read-write")) == found
 
     @pytest.mark.parametrize(
         ("url", "said"),
@@ -87,7 +87,7 @@ class TestDatabases:
         monkeypatch.setenv("DB_HOST", "a,b,c")
         monkeypatch.setenv("DB_PORT", "5432,5433")
         with pytest.raises(ImproperlyConfigured, match="2 ports for 3 hosts"):
-            hosts_of_tutorial("read-write")
+            hosts_of("DB_HOST", "DB_PORT", "read-write")
 
     def test_beside_another_one_take_its_names_and_limits_and_no_pool(self, monkeypatch):
         first = {
@@ -101,7 +101,7 @@ class TestDatabases:
         }
         monkeypatch.setenv("REPLICA", "postgresql://b:5433/")
         found = beside(first, "replica", "REPLICA", "standby", "-c x=1")["replica"]
-        assert hosts_of(found) == ("b", "5433", None)
+        assert where(found) == ("b", "5433", None)
         assert [found[name] for name in ("NAME", "USER", "PASSWORD")] == ["book", "u", "p"]
         assert found["ENGINE"] == "pricebook.database"
         assert found["OPTIONS"] == {"connect_timeout": 4, "options": "-c x=1"}
