@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import ssl
 
+import psycopg
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections
 
-from pricebook.kit import host_clock, session_limits
+from pricebook.kit import host_clock, pooler, replica, session_limits
 
 UNVERIFIED = "ssl_cert_reqs=none"
 logger = logging.getLogger(__name__)
 
 
 def wrong() -> list[str]:
-    """The faults, each with its fix. Two queries."""
-    found = session_limits.missing()
+    """The faults, each with its fix. Some queries, and two connections to look for a pooler."""
+    found = [*pooler.faults(), *session_limits.missing(), *replica.fault()]
     if (clock := host_clock.compare()).far > host_clock.FAR:
         found.append(clock.said)
     broker = settings.CELERY_BROKER_USE_SSL or {}
@@ -35,7 +36,7 @@ def log() -> None:
     try:
         for each in wrong():
             logger.error("%s", each)
-    except DatabaseError as error:
+    except (DatabaseError, psycopg.Error) as error:
         logger.error("The database can't be used: %s", str(error).strip())
     finally:
-        connection.close()  # it is of the process that starts others
+        connections.close_all()  # they are of the process that starts others

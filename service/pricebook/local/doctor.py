@@ -211,7 +211,7 @@ def letters(environment: dict[str, str]) -> Finding:
     )
     if done.returncode == 0:
         return Finding("✓", "the database knows the letters of all alphabets")
-    said = [line.strip() for line in done.stderr.splitlines() if "E001" in line or "HINT" in line]
+    said = [line.strip() for line in done.stderr.splitlines() if ".E00" in line or "HINT" in line]
     told = " ".join(line.split(") ", 1)[-1].removeprefix("HINT: ") for line in said)
     return Finding("✗", told or f"letters: {done.stderr.strip().splitlines()[-1]}")
 

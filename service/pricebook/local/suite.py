@@ -26,6 +26,9 @@ PATIENCE = 20
 SERVERS = "PRICEBOOK_TEST_SERVERS"
 TEMPLATE = "PRICEBOOK_TEST_TEMPLATE"
 
+# Markers of tests that run only if one asks for them.
+TIERS = ("clients", "hosts", "lost", "thorough", "traces", "upgrade")
+
 
 def test(arguments: list[str]) -> int:
     """Run pytest with its arguments; a running `up` is not disturbed.
@@ -38,9 +41,8 @@ def test(arguments: list[str]) -> int:
     command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
     command += ["-c", str(CHECKOUT / "pyproject.toml")]
     # The given arguments come after these, and override them.
-    chosen = "not clients and not lost and not thorough and not traces and not upgrade and not " + (
-        "matrix" if browser else "browser"
-    )
+    others = [*TIERS, "matrix" if browser else "browser"]
+    chosen = " and ".join(f"not {tier}" for tier in others)
     command += ["-m", chosen]
     workers = workers_for(arguments)
     if workers:

@@ -16,6 +16,12 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text,
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
        pg_is_in_recovery()
 """
+# How far the WAL is that a replica can have: on the primary. And how far it is, there.
+WAL = "SELECT pg_current_wal_flush_lsn()::text, extract(epoch FROM clock_timestamp())::float8"
+REPLICA = """
+SELECT pg_last_wal_replay_lsn()::text,
+       extract(epoch FROM pg_last_xact_replay_timestamp())::float8, pg_is_in_recovery()
+"""
 MIGRATIONS = "SELECT app, name FROM django_migrations"
 # A change that the brake holds is not due; nor is a paused repricing.
 DUE = """
