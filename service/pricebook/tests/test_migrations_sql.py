@@ -1,7 +1,7 @@
 """The SQL of all migrations, as squawk sees it: nothing new locks or rewrites a big table.
 
 django-migration-linter (`./pricebook check`) looks at operations, squawk at the statements that
-come of them. What neither sees is in functions and DO blocks.
+come of them. Neither sees what is in functions and DO blocks.
 """
 
 import json
@@ -18,7 +18,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.state import ProjectState
 
 OURS = {"pricebook", "clients", "services", "price_changes", "events", "desk", "keys"}
-SQUAWK = Path(sys.executable).with_name("squawk")
+SQUAWK = str(Path(sys.executable).with_name("squawk"))
 # The limits of time are those of the session that migrates (decision 0041); the rest is taste: a
 # discount in per cent is a smallint.
 NOT_ASKED = (

@@ -229,7 +229,7 @@ class Processes:
             "OPEN_READS": "1",
             "ALLOWED_HOSTS": "127.0.0.1",
         }
-        self.running = {}
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def _start(self, name, service, command, **more):
         path = {"PYTHONPATH": str(service)}
