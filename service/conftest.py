@@ -24,6 +24,7 @@ from events import addresses
 from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.tests.append_only import emptying
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
+from services import lives
 from services.models import Plan, Service, Subscription, renew_clock
 from services.reading import copies
 from services.repricing import chunks
@@ -87,6 +88,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         cursor.execute(emptying("DISABLE"))
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        # A copy of a database is another life of it, but the tests' own is the first one.
+        cursor.execute("TRUNCATE services_life")
+        lives.begin()
         renew_clock()  # as the first sweep after a start does
 
 

@@ -29,7 +29,7 @@ from events.given import (
 )
 from events.models import Endpoint, Event
 from events.queues import forgotten, found, last_number, oldest_number, unknown
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 from services.models import book_clock
 
 MOST = 100  # endpoints: each is looked at whenever there is an event
