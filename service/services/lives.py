@@ -14,6 +14,7 @@ from datetime import datetime
 from hashlib import blake2b
 
 from django.db import connection
+from django.utils.translation import gettext as _
 
 from services.ledger.place import Place, Proof
 from services.models import Life
@@ -61,6 +62,26 @@ class Parted(ValueError):
     def __init__(self, why: str, common_until: Place | None) -> None:
         super().__init__(why)
         self.common_until = common_until
+        if common_until is None:
+            what = _(
+                "How far that history is this book's is not known: take an earlier place that you"
+                " kept, or read from the beginning. The book has not got what you hold and do not"
+                " find there."
+            )
+        else:
+            what = _(
+                "Up to common_until it is: read on from there. The book has not got what you hold"
+                " from behind it and do not find there."
+            )
+        about = _(
+            "This place is of a history that is not this book's, which was restored or went on in"
+            " another server."
+        )
+        self.detail = f"{about} {what}"
+
+    @property
+    def common(self) -> str | None:
+        return None if self.common_until is None else str(self.common_until)
 
 
 def current_life() -> Life | None:
@@ -109,7 +130,7 @@ def acknowledge(life: Life, by: str) -> bool:
 
 @dataclass(frozen=True)
 class _Found:
-    """What this book has at a place."""
+    """The block, the rows and the lives that this book has at a place."""
 
     block: int
     hash: bytes

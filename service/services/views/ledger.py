@@ -93,25 +93,13 @@ class LedgerView(answering.Sheets, APIView):
 
 def parted(name: str, place: ledger.Place | None, error: Parted) -> Refused:
     """The refusal of a place of another history, which says where the common one ends."""
-    common = error.common_until
-    if common is None:
-        what = _(
-            "How far that history is this book's is not known: take an earlier place that you kept,"
-            " or read from the beginning. What you hold and do not find there is not in the book."
-        )
-    else:
-        what = _(
-            "Up to common_until it is this book's: read on from there. What you hold from behind it"
-            " and do not find there is not in the book."
-        )
-    detail = _("This place is of a history that is not this book's: the book was restored.")
     return Refused(
         "place_of_another_life",
-        f"{detail} {what}",
+        error.detail,
         status.HTTP_410_GONE,
         parameter=name,
         value=str(place),
-        common_until=None if common is None else str(common),
+        common_until=error.common,
     )
 
 
