@@ -23,7 +23,6 @@ pytestmark = pytest.mark.django_db
 
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
-    "events.deriving.LOADED": "begins anew once, in a server to which the book has moved",
     "events.deriving.LOCK": "takes a lock, and reads no table",
     "events.deriving.BEGIN": "writes the one row of a new book",
     "events.deriving.TOLD": "deletes what is told, by its index",
@@ -48,6 +47,7 @@ NOT_NAMED = {
     "services.transfer.outcomes.MADE": "makes a temporary table: no plan",
     "services.transfer.importing.MADE": "the same, where it is sent",
     "services.transfer.importing.SETTINGS": "sets values of the session, and reads no table",
+    "services.lives._BETWEEN": "a part of the proof of a place, which is named",
     "services.ledger.requests.NOTE": "sets a value of the session, and reads no table",
     "services.catalogue_values": "looks up a value of one service or plan, by its index",
     "services.ledger.last_move": "reads a few of them, newest first, by two indexes",

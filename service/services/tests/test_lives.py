@@ -152,7 +152,7 @@ class TestServers:
 
         with a_home(tmp_path / "a") as first:
             first.start()
-            to = ["-h", first.home.sockets, "-p", "5432", "-U", "pricebook", "-d", "pricebook"]
+            to = ["-h", str(first.home.sockets), "-p", "5432", "-U", "pricebook", "-d", "pricebook"]
             run("pg_restore", "--single-transaction", *to, dump)
             with inside(first):
                 self.loaded(kept, ahead, change, change.fingerprint)
@@ -194,7 +194,7 @@ class TestServers:
 
     def promoted(self, primary: Postgres, standby: Postgres, followed: Page) -> None:
         """A standby that lags takes over; before that the follower has read what it never got."""
-        to = ["-h", primary.home.sockets, "-p", "5432", "-U", "postgres"]
+        to = ["-h", str(primary.home.sockets), "-p", "5432", "-U", "postgres"]
         run("pg_basebackup", "-D", standby.data, "-R", "-c", "fast", *to)
         prefix, owner = unprivileged()
         standby.home.make_sockets()
@@ -399,7 +399,7 @@ class TestPlaces:
 
 
 @contextmanager
-def rolled_back_disk(sql: str, *params: object) -> Iterator[None]:
+def rolled_back_disk(sql: str, *params: int | bytes) -> Iterator[None]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("ALTER TABLE services_ledgerentry DISABLE TRIGGER USER")
         cursor.execute("ALTER TABLE services_sealedblock DISABLE TRIGGER USER")
