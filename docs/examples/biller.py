@@ -86,8 +86,8 @@ def read_on(database: sqlite3.Connection) -> None:
         except urllib.error.HTTPError as error:
             if place is None or json.loads(error.read()).get("code") not in OF_ANOTHER:
                 raise
-            # The book was restored, and lacks what we have read last. Reading on from the answer's
-            # `common_until`, and comparing, would do. This one begins anew: compare what was billed.
+            # The book was restored, and lacks what we have read last. To read on from the answer's
+            # `common_until`, and compare, would do. This begins anew: compare what was billed.
             print("the place is of another history: reading it all again", file=sys.stderr)
             begin_anew(database)
             continue

@@ -38,6 +38,7 @@ from services.tests.interleaving import (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Page = dict[str, Any]
+NEGOTIATE = "UPDATE services_subscription SET price = price + 1, price_state = 'negotiated'"
 
 
 def entries(count: int = 1) -> list[int]:
@@ -256,7 +257,7 @@ def a_superuser(server: Postgres) -> Iterator[Any]:
 
 class TestNumbers:
     def test_come_behind_all_that_are_stored(self):
-        a_book(3)
+        rows = list(a_book(3))
         ahead = "UPDATE services_ledgerentry SET xact = xact + 1000000"
         with (
             without_trigger("ledger_append_only", "services_ledgerentry"),
@@ -270,20 +271,23 @@ class TestNumbers:
         assert len(ids(everything)) == 3
         with a_person() as other:  # who has a number, and writes to no book yet
             other.execute("SELECT pg_current_xact_id()")
+            burn(3)
             mine = entries(2)
             assert newest_xact() > stored
-            assert ids(poll(everything["next"])) == []
+            assert ids(poll()) == ids(everything)
+            other.execute(f"{NEGOTIATE} WHERE id = %s", [rows[1].pk])
             other.commit()
-        assert ids(poll(everything["next"])) == mine
+        [first, *others] = ids(poll(everything["next"]))
+        assert others == mine
+        assert first > mine[-1]  # its transaction began before theirs
 
     def test_begin_one_life_whoever_is_first(self):
         rows = list(a_book(2))
         another_server()
         number = Life.objects.count()
-        write = "UPDATE services_subscription SET price = price + 1, price_state = 'negotiated'"
         with a_person() as one, a_person() as other:
-            one.execute(f"{write} WHERE id = %s", [rows[0].pk])
-            second = execute_in_background(other, f"{write} WHERE id = %s", [rows[1].pk])
+            one.execute(f"{NEGOTIATE} WHERE id = %s", [rows[0].pk])
+            second = execute_in_background(other, f"{NEGOTIATE} WHERE id = %s", [rows[1].pk])
             second.until_it_waits()
             one.commit()
             second.result()
