@@ -4,6 +4,9 @@ A place is of the book's history if three things hold: no later life began befor
 block that was sealed before it is one of this book's; and as many rows lie between the two, of
 which the last was recorded at the same instant. So a history that parted shows however it did: by a
 dump, a point in time, a standby that lagged, or a disk that was put back.
+
+Cached totals and ETags need no life: the version of the book has the server's start and the
+database (`services.reading.version`), and a standby never counts through a number twice.
 """
 
 from __future__ import annotations
