@@ -157,6 +157,9 @@ class TestServers:
             run("pg_restore", "--single-transaction", *to, dump)
             with inside(first):
                 self.loaded(kept, ahead, change, change.fingerprint)
+            self.put_back(first)
+            self.loaded_into_itself(first, tmp_path / "again.dump", to)
+            with inside(first):
                 followed = poll()
             with a_home(tmp_path / "b") as second:
                 self.promoted(first, second, followed)
@@ -192,6 +195,48 @@ class TestServers:
         assert loaded.count() == 1
         moved = Event.objects.filter(type="prices.moved").values_list("data", flat=True)
         assert sum(json.loads(data)["count"] for data in moved) == 2 + 6 + 1
+
+    def put_back(self, server: Postgres) -> None:
+        """Its disk is that of before: the same server, and the same timeline."""
+        with inside(server):
+            followed = poll()
+            block = SealedBlock.objects.latest("number")
+            number = lives.lives()[-1].number
+        server.stop()
+        saved = server.data.with_name("saved")
+        shutil.copytree(server.data, saved)
+        server.start()
+        with inside(server):
+            entries(3)
+            gone = poll(followed["next"])
+        server.stop()
+        shutil.rmtree(server.data)
+        saved.rename(server.data)
+        server.start()
+        with inside(server):
+            common = str(lives.proven(Place(block.last_xact, block.last_id)))
+            is_told_where_it_ended(gone["next"], common)
+            mine = entries(5)  # with the numbers of those that are lost
+            is_told_where_it_ended(gone["next"], common)
+            assert ids(poll(followed["next"])) == mine
+            assert lives.lives()[-1].number == number
+
+    def loaded_into_itself(self, server: Postgres, dump: Path, to: list[str]) -> None:
+        """A dump replaces the tables of the database that it is of: the numbers only go on."""
+        with inside(server):
+            until(seals.seal)
+            followed = poll()
+        run("pg_dump", "-Fc", "-f", dump, *to)
+        with inside(server):
+            lost = entries(2)
+            gone = poll(followed["next"])
+            assert ids(gone) == lost
+        run("pg_restore", "--clean", "--if-exists", "--single-transaction", *to, dump)
+        with inside(server):
+            mine = entries(3)
+            is_told_where_it_ended(gone["next"], followed["next"])
+            assert ids(poll(followed["next"])) == mine
+            assert lives.lives()[-1].why == Life.Why.RESTORED
 
     def promoted(self, primary: Postgres, standby: Postgres, followed: Page) -> None:
         """A standby that lags takes over; before that the follower has read what it never got."""
