@@ -7,7 +7,8 @@ that writes in a new life begins that (`begin_life`), in whatever way it came: n
 operator, has to. `ledger_oldest()` and `ledger_next()` are the bounds of a snapshot in the same
 numbers, for readers.
 
-services/schema.sql has what stands now.
+Taken back in a book that was restored (`xact_offset` is not 0), it brings the faults back that it
+ended; applied once more, it gives the first life the offset. services/schema.sql has what stands now.
 """
 
 from django.db import migrations, models
