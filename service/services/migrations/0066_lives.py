@@ -8,15 +8,16 @@ operator, has to. `ledger_oldest()` and `ledger_next()` are the bounds of a snap
 numbers, for readers.
 
 Taken back in a book that was restored (`xact_offset` is not 0), it brings the faults back that it
-ended; applied once more, it gives the first life the offset. services/schema.sql has what stands now.
+ended; applied once more, it gives the first life the offset. services/schema.sql has what stands
+now.
 """
 
 from django.db import migrations, models
 
 from services.models.clock import Clock
 
-# A restart can't be missed: neither mark outlives it. The timeline of the last checkpoint
-# (`pg_control_checkpoint`) would lag behind a promotion.
+# The timeline is that of the log that is written. The one of the last checkpoint
+# (`pg_control_checkpoint`) lags behind a promotion.
 LIFE_OF_SERVER = """
 CREATE FUNCTION life_of_server(
     OUT system_identifier bigint, OUT timeline integer, OUT database bigint, OUT book bigint)
