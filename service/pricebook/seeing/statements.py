@@ -97,8 +97,7 @@ SELECT (SELECT count(*) FROM (SELECT FROM services_ledgerentry
                                WHERE xact >= server.oldest LIMIT 100000) entries)
      + (SELECT count(*) FROM (SELECT FROM services_movedfollowers
                                WHERE xact >= server.oldest LIMIT 100000) chunks)
-  FROM (SELECT pg_snapshot_xmin(seen)::text::bigint AS oldest
-          FROM pg_current_snapshot() seen) server
+  FROM (SELECT ledger_oldest() AS oldest) server
 """
 WEBHOOKS = """
 SELECT endpoint.name,

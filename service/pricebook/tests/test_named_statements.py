@@ -23,7 +23,6 @@ pytestmark = pytest.mark.django_db
 
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
-    "events.deriving.LOADED": "begins anew once, in a server to which the book has moved",
     "events.deriving.LOCK": "takes a lock, and reads no table",
     "events.deriving.BEGIN": "writes the one row of a new book",
     "events.deriving.TOLD": "deletes what is told, by its index",
@@ -60,7 +59,6 @@ NOT_NAMED = {
     "price_changes.running.rows_then": "the same, for a worker that comes late",
     "price_changes.running.late_rows.ENTER": "writes one entry: no plan",
     "price_changes.running.entering.ALONE": "takes a lock, and reads no table",
-    "price_changes.running.entering.OLDEST": "asks PostgreSQL, and reads no table",
     "price_changes.running.entering.VERSION_MOVES": "writes one row: no plan",
     "services.repricing.lock_ends.COPY_LISTED": "looks up a few rows by their ids",
     "services.bulk.subscriptions.MOVING": "reads the lines of a bulk",
