@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.utils.translation import gettext as _
@@ -113,6 +114,41 @@ def declare() -> Life:
     with connection.cursor() as cursor:
         cursor.execute("SELECT begin_life(declared => true)")
     return Life.objects.order_by("-number")[0]
+
+
+# Read on a standby too, where the server's own life can't be told.
+STANDING = """
+SELECT last.number, last.why, last.acknowledged_at IS NULL,
+       CASE WHEN pg_is_in_recovery() THEN false
+            ELSE (SELECT (last.system_identifier, last.database, last.book)
+                     IS DISTINCT FROM (server.system_identifier, server.database, server.book)
+                    FROM life_of_server() server) END
+  FROM (SELECT * FROM services_life ORDER BY number DESC LIMIT 1) last
+"""
+
+
+class Standing(NamedTuple):
+    """The last life that was written in, and whether an operator has to look: `waits`."""
+
+    number: int
+    why: str
+    waits: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[Any, ...]]) -> Standing:
+        """That of the rows of STANDING: none in a book in which nothing was ever written."""
+        if not rows:
+            return cls(0, Life.Why.FIRST, False)
+        number, why, is_open, is_another = rows[0]
+        # Nothing has been written since it was loaded.
+        return cls(number, Life.Why.RESTORED if is_another else why, is_open or is_another)
+
+
+def standing() -> Standing:
+    """How the book stands, by reading alone. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(STANDING)
+        return Standing.of(cursor.fetchall())
 
 
 def has_been_acknowledged(life: Life) -> bool:

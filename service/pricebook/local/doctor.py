@@ -62,6 +62,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield brake(home)
         yield webhooks(home)
         yield seals(home)
+        yield lives(home)
         yield letters(environment_of(Runner(home)))
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
@@ -248,6 +249,11 @@ def webhooks(home: Home) -> Finding:
 def seals(home: Home) -> Finding:
     """Whether the ledger is sealed in time, and the head, for whoever keeps it."""
     return checked_by(home, ["verify_ledger"], "See docs/operating.md, Sealed.")
+
+
+def lives(home: Home) -> Finding:
+    """Whether the book was restored and nobody has looked since."""
+    return checked_by(home, ["after_restore"], "Run ./pricebook manage after_restore")
 
 
 def checked_by(home: Home, command: list[str], fix: str) -> Finding:

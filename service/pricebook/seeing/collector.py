@@ -27,6 +27,7 @@ from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
 from services.audit.book_check import kept_check
+from services.lives import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,11 @@ def life(rows: Rows) -> Iterator[Metric]:
     labels = {"system_identifier": system, "timeline": str(timeline)}
     labels["in_recovery"] = str(in_recovery).lower()
     yield InfoMetricFamily("pricebook_database", "The life of the database", value=labels)
+
+
+def standing(rows: Rows) -> Iterator[Metric]:
+    said = "Whether the book was restored, and after_restore has not been run since"
+    yield gauge("restored_unattended", said, Standing.of(rows).waits)
 
 
 def due(rows: Rows) -> Iterator[Metric]:
@@ -202,6 +208,7 @@ def lsn(text: str) -> int:
 
 PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
     "life": (statements.LIFE, life),
+    "standing": (statements.STANDING, standing),
     "due": (statements.DUE, due),
     "running": (statements.RUNNING, running),
     "changes": (statements.CHANGES, changes),

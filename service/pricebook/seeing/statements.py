@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pricebook.kit.named_statements import NamedStatement
 from services.ledger.seals.blocks import COUNTED, UNSEALED_ROWS
+from services.lives import STANDING as STANDING
 
 # The life of the database: which server wrote it, and how often it went back or was promoted. On a
 # standby the timeline is that of the last checkpoint.
@@ -132,6 +133,7 @@ SEALED = f"SELECT {NEWEST_BLOCK.format('number')}"
 PROBE, SCRAPE = "GET /readyz", "GET /metrics"
 PURPOSES = (
     ("life of the database, for probes", "which server wrote it, and its timeline", PROBE, LIFE),
+    ("lives of the database", "whether it was restored and nobody looked", PROBE, STANDING),
     ("applied migrations", "compared with those of the code", PROBE, MIGRATIONS),
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
     ("last kept book check", "when it was, and whether it differed", PROBE, LAST_CHECK),

@@ -1,7 +1,7 @@
 """A release can be taken back: each migration since the last one goes back, and keeps the rows."""
 
 import pytest
-from conftest import make_tables_ready
+from conftest import begin_first_life, make_tables_ready
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
@@ -43,6 +43,7 @@ def migrated_again(transactional_db):
     yield
     call_command("migrate", verbosity=0)
     make_tables_ready()
+    begin_first_life()
 
 
 @pytest.mark.usefixtures("migrated_again")
