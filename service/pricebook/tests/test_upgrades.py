@@ -245,13 +245,13 @@ class Processes:
             command = [*web_server("pricebook.asgi:application"), "--port", str(port)]
             self._start(name, service, command, DB_POOL="1")
         address = f"http://127.0.0.1:{port}"
-        until(lambda: status_of(f"{address}/healthz") == 200, 40)
+        until(lambda: status_of(f"{address}/healthz") == 200, 120)
         return address
 
     def worker(self, name, service):
         command = [sys.executable, "-m", "celery", "-A", "celery_app.app", "worker", "-c", "2"]
         self._start(name, service, [*command, f"--hostname={name}@tests", "--loglevel=INFO"])
-        until(lambda: " ready." in self.said(name), 40)
+        until(lambda: " ready." in self.said(name), 120)
 
     def manage(self, service, *arguments, given=None):
         done = subprocess.run(
