@@ -34,7 +34,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="up|run|report|down")
     verbs.add_parser("up", help="start the cluster, from nothing")
     run = verbs.add_parser("run", help="put it through rounds of faults; starts it if it is not up")
-    run.add_argument("--seed", type=int, default=1, help="which faults, in which order (default: 1)")
+    run.add_argument(
+        "--seed", type=int, default=1, help="which faults, in which order (default: 1)"
+    )
     run.add_argument(
         "--rounds", type=positive, default=3,
         help="rounds that the journal is to have of this seed: those that it has are not repeated",
@@ -51,7 +53,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-class one_at_a_time:  # noqa: N801 - it reads as a verb
+class one_at_a_time:
     """Only one `cluster` works on a home; the kernel lets the next one in if we are killed."""
 
     def __init__(self, home: Home) -> None:
@@ -63,7 +65,9 @@ class one_at_a_time:  # noqa: N801 - it reads as a verb
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self.descriptor)
-            raise Fault("cluster: another `cluster` works on this home; end that one first") from None
+            raise Fault(
+                "cluster: another `cluster` works on this home; end that one first"
+            ) from None
 
     def __exit__(self, *exception: object) -> None:
         os.close(self.descriptor)

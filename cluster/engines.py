@@ -180,11 +180,16 @@ vm_memory_high_watermark.absolute = 400MB
     if not cookie.exists():
         written(cookie, COOKIE)
         cookie.chmod(0o400)
-    return Program("rabbitmq", ["sh", str(RABBITMQ / "rabbitmq-server")], of_rabbitmq(places, host) | {
-        "RABBITMQ_CONFIG_FILE": configuration,
-        # A cut-off node is given up after 10 s, not after 60.
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel net_ticktime 10 +S 2:2 +sbwt none",
-    })
+    return Program(
+        "rabbitmq",
+        ["sh", str(RABBITMQ / "rabbitmq-server")],
+        of_rabbitmq(places, host)
+        | {
+            "RABBITMQ_CONFIG_FILE": configuration,
+            # A cut-off node is given up after 10 s, not after 60.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel net_ticktime 10 +S 2:2 +sbwt none",
+        },
+    )
 
 
 def of_rabbitmq(places: Places, host: str) -> dict[str, str]:

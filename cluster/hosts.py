@@ -75,7 +75,9 @@ def environment(home: Home, *, direct: bool = False) -> dict[str, str]:
     `direct`: the database without PgBouncer, for migrations. This is the one place for variables.
     """
     replicas = ",".join(f"{ADDRESSES[host]}:5432" for host in DATABASES)
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPYCACHEPREFIX") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "PYTHONPYCACHEPREFIX") if name in os.environ
+    }
     variables = kept | {
         "HOME": str(home.path),
         "PYTHONPATH": os.environ.get("PRICEBOOK_CLUSTER_CODE") or str(SERVICE),
@@ -94,5 +96,3 @@ def environment(home: Home, *, direct: bool = False) -> dict[str, str]:
     if not direct:
         variables["DB_STARTUP_OPTIONS"] = ""  # PgBouncer takes none: the role has them
     return variables
-
-

@@ -65,7 +65,9 @@ class Cluster:
             self.start(host)
         self.wait("web servers", self.webs_are_well, 180)
         processes = sum(len(self.network.processes(host)) for host in ADDRESSES)
-        say(f"up after {time.monotonic() - began:.0f} s: {len(ADDRESSES)} hosts, {processes} processes")
+        say(
+            f"up after {time.monotonic() - began:.0f} s: {len(ADDRESSES)} hosts, {processes} processes"
+        )
 
     def down(self) -> int:
         """End what runs, whoever started it; the number of processes that did."""
@@ -149,7 +151,9 @@ class Cluster:
     def databases_are_well(self) -> bool:
         """One primary, and two standbys that stream from it, one of them a synchronous one."""
         roles = sorted(
-            member["role"] for member in self.members() if member["state"] in ("running", "streaming")
+            member["role"]
+            for member in self.members()
+            if member["state"] in ("running", "streaming")
         )
         return roles == ["leader", "replica", "sync_standby"] and all(
             ask(ADDRESSES["lb"], port, None) is not None for port in (hosts.PRIMARY, hosts.REPLICA)
@@ -200,5 +204,3 @@ def ask(address: str, port: int, path: str | None) -> bytes | None:
         return None
     finally:
         connection.close()
-
-
