@@ -17,6 +17,8 @@ from pricebook.local.valkey import find_binary
 
 TTL = 20  # seconds for which a lost primary is waited for: the least that Patroni takes
 LB = ADDRESSES["lb"]
+# Starts a program again, a second after its end, which it notes.
+AGAIN = 'while :; do "$@"; echo "$?" >> "$ENDED"; sleep 1; done'
 COOKIE = "pricebook-cluster"  # of RabbitMQ's nodes, in a network that nobody else reaches
 
 
@@ -26,6 +28,7 @@ class Program:
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     as_root: bool = True  # PostgreSQL refuses that
+    restarted: bool = False  # whether the host starts it again when it ends, as systemd would
 
 
 def programs(places: Places, host: str) -> list[Program]:
@@ -46,20 +49,24 @@ def pricebook(places: Places, host: str) -> list[Program]:
     if host in WEBS:
         listen = ["--host", ADDRESSES[host], "--port", "8000"]
         command = [*web_server("pricebook.asgi:application"), *listen]
-        return [Program("web", command, environment | {"DB_POOL": "1"})]
+        return [again("web", command, environment | {"DB_POOL": "1"})]
     celery = [*PYTHON, "-m", "celery", "-A", "celery_app.app", "--quiet"]
     quietly = ["--loglevel", "warning"]
     worker = [*celery, "worker", "--hostname", f"worker@{host}", "--concurrency", "2", *quietly]
-    found = [Program("worker", worker, environment)]
+    found = [again("worker", worker, environment)]
     if host == hosts.WORKERS[-1]:
         events = [*celery, "worker", "--hostname", f"events@{host}", "--pool", "threads"]
         events += ["--queues", "pricebook-events", "--concurrency", "4", *quietly]
-        found.append(Program("events", events, environment))
+        found.append(again("events", events, environment))
     if host in hosts.BEATS:
         schedule = places.of_host(host) / "celerybeat-schedule"
         beat = [*celery, "beat", "--schedule", str(schedule), "--pidfile=", *quietly]
-        found.append(Program("beat", beat, environment))
+        found.append(again("beat", beat, environment))
     return found
+
+
+def again(name: str, command: list[str], environment: dict[str, str]) -> Program:
+    return Program(name, command, environment, restarted=True)
 
 
 def written(path: Path, text: str) -> str:
@@ -289,5 +296,7 @@ def valkey(places: Places) -> Program:
 def in_clean_environment(program: Program) -> tuple[list[str], dict[str, str]]:
     """The command as it is to be started, and its whole environment."""
     prefix = [] if program.as_root else unprivileged()[0]
+    if program.restarted:
+        prefix = ["sh", "-c", AGAIN, "sh"]
     base = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}
     return [*prefix, *program.command], base | program.environment

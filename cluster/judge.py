@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 from typing import Any
 
 from cluster import hosts
@@ -52,7 +53,7 @@ class Verdict:
 def longest(instants: Iterable[float], began: float, ended: float) -> float:
     """The longest time between two of these instants, or to the ends."""
     found = [began, *sorted(instant for instant in instants if instant < ended), ended]
-    return max(later - earlier for earlier, later in zip(found, found[1:], strict=False))
+    return max(later - earlier for earlier, later in pairwise(found))
 
 
 def rows(attempts: list[Attempt], there: dict[str, int]) -> tuple[int, int, int]:

@@ -63,10 +63,11 @@ def prepare(places: Places) -> None:
         return
     print("cluster: installing Patroni (once)", file=sys.stderr, flush=True)
     shutil.rmtree(places.venv, ignore_errors=True)
-    pip = [places.venv / "bin" / "python", "-I", "-m", "pip", "--no-input", "install", "--quiet"]
+    python = str(places.venv / "bin" / "python")
+    pip = [python, "-I", "-m", "pip", "--no-input", "install", "--quiet"]
     for command in (
-        [sys.executable, "-I", "-m", "venv", places.venv],
-        [*pip, "--require-hashes", "--requirement", REQUIREMENTS],
+        [sys.executable, "-I", "-m", "venv", str(places.venv)],
+        [*pip, "--require-hashes", "--requirement", str(REQUIREMENTS)],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:

@@ -54,6 +54,7 @@ def play(cluster: Cluster, plan: Plan, name: str) -> dict[str, Any]:
     load.start()
     time.sleep(CALM)
     host = faults.victim(cluster, plan)
+    restarts = cluster.restarts()
     struck = time.monotonic()
     faults.strike(cluster, plan, host)
     until(lambda: load.wrote_since(struck + 1), LONGEST)
@@ -74,6 +75,7 @@ def play(cluster: Cluster, plan: Plan, name: str) -> dict[str, Any]:
         "limit": plan.limit,
         "well_after": round(back, 1) if well else None,
         "drained": drained,
+        "restarts": cluster.restarts() - restarts,
         "load_average": round(os.getloadavg()[0], 1),
         "not_zero": found.must_be_zero,
         "over_limits": over(plan, found),
@@ -98,10 +100,13 @@ def is_drained(cluster: Cluster) -> bool:
 def tell(result: dict[str, Any]) -> None:
     verdict = "" if not result["not_zero"] else f"  NOT ZERO: {result['not_zero']}"
     late = f"  over: {result['over_limits']}" if result["over_limits"] else ""
+    of_fault = f"{result['kind']} {result['host']} {result['how'] or result['clock'] or ''}"
+    times = ", ".join(
+        f"{words} {result[f'without_{name}']}"
+        for name, words in (("writes", "writes"), ("reads", "reads"), ("replica_reads", "replica"))
+    )
     say(
-        f"seed {result['seed']} round {result['round']}: {result['kind']} {result['host']}"
-        f" {result['how'] or result['clock'] or ''}: {result['done']} rows, {result['edits']} edits,"
-        f" {result['reads']} reads; without writes {result['without_writes']} s, reads"
-        f" {result['without_reads']} s, replica {result['without_replica_reads']} s; well after"
-        f" {result['well_after']} s{late}{verdict}"
+        f"seed {result['seed']} round {result['round']}: {of_fault}: {result['done']} rows,"
+        f" {result['edits']} edits, {result['reads']} reads; seconds without: {times};"
+        f" well after {result['well_after']} s{late}{verdict}"
     )

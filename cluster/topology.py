@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psycopg
 
 from cluster import engines, hosts
 from cluster.hosts import ADDRESSES, BROKERS, DATABASES, WEBS, WORKERS, Places
+from cluster.needs import RABBITMQ
 from cluster.network import Network
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import MANAGE
@@ -56,6 +58,7 @@ class Cluster:
             self.start(host)
         self.wait("three databases in step", self.databases_are_well, 180)
         self.wait("three brokers", self.brokers_are_well, 180)
+        self.mirror_queues()
         self.make_database()
         say("migrating")
         self.manage("migrate", "--verbosity=0", direct=True)
@@ -65,9 +68,8 @@ class Cluster:
             self.start(host)
         self.wait("web servers", self.webs_are_well, 180)
         processes = sum(len(self.network.processes(host)) for host in ADDRESSES)
-        say(
-            f"up after {time.monotonic() - began:.0f} s: {len(ADDRESSES)} hosts, {processes} processes"
-        )
+        took = time.monotonic() - began
+        say(f"up after {took:.0f} s: {len(ADDRESSES)} hosts, {processes} processes")
 
     def down(self) -> int:
         """End what runs, whoever started it; the number of processes that did."""
@@ -87,7 +89,7 @@ class Cluster:
             log = open_log(folder / f"{program.name}.log")
             spawn(
                 [*self.network.within(host), *command],
-                environment | (extra or {}),
+                environment | {"ENDED": str(folder / f"{program.name}.ended")} | (extra or {}),
                 with_parent=False,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
@@ -103,6 +105,13 @@ class Cluster:
         if not until(condition, seconds):
             raise Fault(f"cluster: no {what} after {seconds:.0f} s; logs are in {self.places.data}")
         return time.monotonic() - began
+
+    def mirror_queues(self) -> None:
+        """Keep a copy of each durable queue on every node; quorum queues do so by themselves."""
+        ours = '{"ha-mode": "all", "ha-sync-mode": "automatic", "ha-promote-on-failure": "always"}'
+        self.rabbitmqctl(
+            BROKERS[0], "set_policy", "--apply-to", "queues", "ours", "^pricebook", ours
+        )
 
     def make_database(self) -> None:
         with self.sql(hosts.PRIMARY, "postgres", "postgres") as session:
@@ -162,28 +171,37 @@ class Cluster:
     def brokers_are_well(self) -> bool:
         """Each node answers, and says that the others run."""
         for host in BROKERS:
-            environment = engines.of_rabbitmq(self.places, host)
-            done = subprocess.run(
-                [*self.network.within(host), "sh", str(engines.RABBITMQ / "rabbitmqctl"),
-                 "-q", "cluster_status", "--formatter", "json"],
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"} | environment,
-                capture_output=True,
-                text=True,
-            )  # fmt: skip
+            said = self.rabbitmqctl(host, "cluster_status", "--formatter", "json")
             try:
-                running = json.loads(done.stdout).get("running_nodes", [])
+                running = json.loads(said).get("running_nodes", [])
             except ValueError:
                 return False
             if len(running) < len(BROKERS):
                 return False
         return True
 
+    def rabbitmqctl(self, host: str, *arguments: str) -> str:
+        """What it prints; nothing if its node does not answer."""
+        control = ["sh", str(RABBITMQ / "rabbitmqctl"), "-q", *arguments]
+        paths = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        return subprocess.run(
+            [*self.network.within(host), *control],
+            env=paths | engines.of_rabbitmq(self.places, host),
+            capture_output=True,
+            text=True,
+        ).stdout
+
     def webs_are_well(self) -> bool:
         return all(ask(ADDRESSES[host], 8000, "/livez") for host in WEBS)
 
     def workers_run(self) -> bool:
-        """Each host has a worker, with a process of its pool."""
-        return all(len(self.network.processes(host)) >= 2 for host in WORKERS)
+        """Each host has a worker, with a process of its pool, and what keeps it running."""
+        return all(len(self.network.processes(host)) >= 3 for host in WORKERS)
+
+    def restarts(self) -> int:
+        """How often a program of Pricebook's has ended by itself, since the cluster is up."""
+        files = self.places.data.glob("*/*.ended")
+        return sum(len(file.read_text().splitlines()) for file in files)
 
     def is_well(self) -> bool:
         return self.databases_are_well() and self.webs_are_well() and self.workers_run()
