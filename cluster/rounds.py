@@ -38,7 +38,7 @@ def run(cluster: Cluster, seed: int, wanted: int) -> int:
         journal.append(cluster.places.journal, result)
         bad = bad or bool(result["not_zero"])
         tell(result)
-        if not result["well_after"]:
+        if result["well_after"] is None:
             say("it did not come back by itself; starting anew")
             cluster.up()
     return int(bad)
