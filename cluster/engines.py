@@ -32,7 +32,7 @@ class Program:
 
 
 def programs(places: Places, host: str) -> list[Program]:
-    """What runs on a host, in the order of the start."""
+    """The programs of a host, in the order of the start."""
     if host in DATABASES:
         return [etcd(places, host), patroni(places, host)]
     if host in BROKERS:
@@ -213,7 +213,7 @@ def of_rabbitmq(places: Places, host: str) -> dict[str, str]:
     }
 
 
-# What stands between -----------------------------------------------------------------------------
+# Between hosts -----------------------------------------------------------------------------------
 
 
 def haproxy(places: Places) -> Program:

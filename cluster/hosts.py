@@ -41,7 +41,7 @@ class Places:
 
     @property
     def data(self) -> Path:
-        """What `down` removes: data, configuration and logs of the servers."""
+        """The folder that `down` removes: data, configuration and logs of the servers."""
         return self.home.path / "cluster"
 
     @property

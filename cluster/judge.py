@@ -1,4 +1,4 @@
-"""What came of a round: rows that are lost or too many, wrong prices, reads that went back."""
+"""The outcome of a round: rows that are lost or too many, wrong prices, reads that went back."""
 
 from __future__ import annotations
 

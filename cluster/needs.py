@@ -1,4 +1,4 @@
-"""What the command needs of the machine, each thing named at once; and Patroni's environment."""
+"""The needs of the command, each missing one named at once; and Patroni's environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing() -> list[str]:
-    """What is missing here, in sentences; nothing if all is there."""
+    """The things that are missing here, in sentences; none if all is there."""
     found = []
     if not sys.platform.startswith("linux"):
         return ["Linux is needed, for its network namespaces."]

@@ -54,7 +54,7 @@ class Network:
         return f"{self.prefix}-{host}"
 
     def within(self, host: str) -> list[str]:
-        """What a command begins with that is to run on a host."""
+        """The beginning of a command that is to run on a host."""
         return ["ip", "netns", "exec", self.namespace(host)]
 
     def namespaces(self) -> list[str]:

@@ -181,7 +181,7 @@ class Cluster:
         return True
 
     def rabbitmqctl(self, host: str, *arguments: str) -> str:
-        """What it prints; nothing if its node does not answer."""
+        """Its output; nothing if its node does not answer."""
         control = ["sh", str(RABBITMQ / "rabbitmqctl"), "-q", *arguments]
         paths = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
         return subprocess.run(
