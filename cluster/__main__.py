@@ -24,6 +24,9 @@ def main(arguments: list[str]) -> int:
         home.make()
         with one_at_a_time(home):
             return {"up": up, "run": run, "down": down}[options.verb](home, options)
+    except KeyboardInterrupt:
+        say("interrupted: `run` goes on where it stopped, `down` ends what is left")
+        return 130
     except Fault as fault:
         print(f"pricebook: {fault}", file=sys.stderr)
         return 1

@@ -89,8 +89,10 @@ def etcd(places: Places, host: str) -> Program:
         "listen-client-urls": f"http://{address}:2379,http://127.0.0.1:2379",
         "advertise-client-urls": f"http://{address}:2379",
         "initial-cluster": members,
-        "heartbeat-interval": "200",
-        "election-timeout": "2000",
+        # A new leader of etcd gives every lease its whole time anew, so each second of its election
+        # is one that a lost primary's key lives longer.
+        "heartbeat-interval": "100",
+        "election-timeout": "1000",
     }
     return Program("etcd", ["etcd", *(f"--{name}={value}" for name, value in options.items())])
 
@@ -218,9 +220,11 @@ def of_rabbitmq(places: Places, host: str) -> dict[str, str]:
 
 def haproxy(places: Places) -> Program:
     def checked(names: tuple[str, ...], port: int, check: str) -> str:
-        down = "on-marked-down shutdown-sessions"  # or clients would wait for the kernel
+        # Or clients would wait for the kernel.
+        down = "on-marked-down shutdown-sessions"
+        often = "inter 1s fastinter 300ms downinter 300ms fall 2 rise 1"
         return "\n".join(
-            f"  server {name} {ADDRESSES[name]}:{port} check {check} inter 1s fall 2 rise 1 {down}"
+            f"  server {name} {ADDRESSES[name]}:{port} check {check} {often} {down}"
             for name in names
         )
 
@@ -232,7 +236,7 @@ defaults
   timeout connect 2s
   timeout client 1h
   timeout server 1h
-  timeout check 2s
+  timeout check 1s
 listen primary
   bind {LB}:{hosts.PRIMARY}
   option httpchk GET /primary

@@ -69,6 +69,11 @@ def url_of(port: int) -> str:
     return f"postgresql://{ROLE}@{ADDRESSES['lb']}:{port}/{DATABASE}"
 
 
+def code() -> Path:
+    """The folder of the code that the hosts run: ours, or another checkout's to be tried."""
+    return Path(os.environ.get("PRICEBOOK_CLUSTER_CODE") or SERVICE)
+
+
 def environment(home: Home, *, direct: bool = False) -> dict[str, str]:
     """The environment of web servers, workers and commands, the same on each host.
 
@@ -80,7 +85,7 @@ def environment(home: Home, *, direct: bool = False) -> dict[str, str]:
     }
     variables = kept | {
         "HOME": str(home.path),
-        "PYTHONPATH": os.environ.get("PRICEBOOK_CLUSTER_CODE") or str(SERVICE),
+        "PYTHONPATH": str(code()),
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore:You're running the worker with superuser",
         "DJANGO_SETTINGS_MODULE": "pricebook.settings",

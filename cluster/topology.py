@@ -19,7 +19,7 @@ from cluster.hosts import ADDRESSES, BROKERS, DATABASES, WEBS, WORKERS, Places
 from cluster.needs import RABBITMQ
 from cluster.network import Network
 from pricebook.local.home import Fault, Home
-from pricebook.local.paths import MANAGE
+from pricebook.local.paths import PYTHON
 from pricebook.local.postgres import open_log
 from pricebook.local.processes import spawn, until
 
@@ -131,7 +131,7 @@ class Cluster:
     def manage(self, *arguments: str, direct: bool = False) -> str:
         """Run manage.py at the clients' host, and return its output; Fault if it fails."""
         done = subprocess.run(
-            [*self.network.within("out"), *MANAGE, *arguments],
+            [*self.network.within("out"), *PYTHON, str(hosts.code() / "manage.py"), *arguments],
             env=hosts.environment(self.places.home, direct=direct),
             capture_output=True,
             text=True,
