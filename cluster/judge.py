@@ -43,6 +43,7 @@ class Verdict:
     without_writes: float  # seconds, the longest
     without_reads: float
     without_replica_reads: float
+    slowest_write: float  # of those that were acknowledged
 
     @property
     def must_be_zero(self) -> dict[str, int]:
@@ -54,6 +55,10 @@ def longest(instants: Iterable[float], began: float, ended: float) -> float:
     """The longest time between two of these instants, or to the ends."""
     found = [began, *sorted(instant for instant in instants if instant < ended), ended]
     return max(later - earlier for earlier, later in pairwise(found))
+
+
+def slowest(attempts: list[Attempt]) -> float:
+    return max((each.ended - each.began for each in attempts), default=0.0)
 
 
 def rows(attempts: list[Attempt], there: dict[str, int]) -> tuple[int, int, int]:
@@ -173,4 +178,5 @@ def verdict(
         without_writes=without("row", "price"),
         without_reads=without("read"),
         without_replica_reads=without("replica"),
+        slowest_write=round(slowest(of(DONE, "row", "price")), 1),
     ), about

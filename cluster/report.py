@@ -43,8 +43,8 @@ def of(path: Path) -> str:
         "Seconds, the longest of each kind of fault (in brackets the median):",
         "",
         "| fault | rounds | without writes | promised | without reads over the API"
-        " | without reads of a replica | well again after |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        " | without reads of a replica | one write | well again after |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for kind, limit in LIMITS.items():
         of_kind = [round for round in rounds if round["kind"] == kind]
@@ -52,7 +52,8 @@ def of(path: Path) -> str:
             lines.append(
                 f"| {kind} | {len(of_kind)} | {longest(of_kind, 'without_writes')} | {limit} |"
                 f" {longest(of_kind, 'without_reads')} |"
-                f" {longest(of_kind, 'without_replica_reads')} | {longest(of_kind, 'well_after')} |"
+                f" {longest(of_kind, 'without_replica_reads')} |"
+                f" {longest(of_kind, 'slowest_write')} | {longest(of_kind, 'well_after')} |"
             )
     lines += ["", *exceptions(rounds)]
     return "\n".join(lines)
@@ -63,8 +64,9 @@ def total(rounds: list[dict[str, Any]], name: str) -> int:
 
 
 def longest(rounds: list[dict[str, Any]], name: str) -> str:
-    found = sorted(round[name] for round in rounds if round[name] is not None)
-    missing = "" if len(found) == len(rounds) else ", once not at all"
+    found = sorted(round[name] for round in rounds if round.get(name) is not None)
+    never = sum(name in round and round[name] is None for round in rounds)
+    missing = f", {never} times not at all" if never else ""
     if not found:
         return "never"
     return f"{found[-1]} ({found[len(found) // 2]}){missing}"

@@ -132,7 +132,12 @@ class TestJournal:
         assert "No rounds yet" in report.of(path)
         common = dict.fromkeys([*report.ZERO, *report.COUNTED, *report.DONE], 0)
         common |= {"seed": 1, "how": "", "drained": True, "load_average": 4.2, "over_limits": {}}
-        common |= {"well_after": 3.0, "without_reads": 1.0, "without_replica_reads": 0.5}
+        common |= {
+            "well_after": 3.0,
+            "without_reads": 1.0,
+            "without_replica_reads": 0.5,
+            "slowest_write": 0.1,
+        }
         common |= {"kind": "switchover", "not_zero": {}}
         journal.append(path, common | {"round": 1, "done": 1234, "without_writes": 2.5})
         assert "In every round each count" in report.of(path)
