@@ -24,6 +24,8 @@ def main(arguments: list[str]) -> int:
         home.make()
         with one_at_a_time(home):
             return {"up": up, "run": run, "down": down}[options.verb](home, options)
+    except BrokenPipeError:  # `report | head`
+        return 0
     except KeyboardInterrupt:
         say("interrupted: `run` goes on where it stopped, `down` ends what is left")
         return 130

@@ -33,6 +33,7 @@ class Attempt:
     name: str = ""  # of the row, or the service
     value: Any = None  # the row's id, the new price, or the newest id that was read
     expected: int = 0  # the newest id that this client must see
+    by_replica: bool = False  # the answer said that a standby has given it
     said_older: bool = False  # the answer said that it may be older than a write
     conflict: bool = False  # sent again with its key, it was refused as if it were another
 
@@ -183,9 +184,11 @@ class Load:
                 "GET", "/api/subscriptions/?page_size=1&ordering=-id"
             )
             found = answer["result"][0]["id"] if outcome == DONE and answer["result"] else 0
-            said = "no_primary" in read_from
+            of_standby = read_from.startswith("replica")
+            said = of_standby and "no_primary" in read_from
             self.note(
-                "read", began, outcome, value=found, expected=expected, said_older=said
+                "read", began, outcome, value=found, expected=expected,
+                by_replica=of_standby, said_older=said,
             )  # fmt: skip
             seen = max(seen, found)
 

@@ -39,6 +39,7 @@ class Verdict:
     unknown: int
     edits: int
     reads: int
+    by_replica: int  # of these
     replica_reads: int
     without_writes: float  # seconds, the longest
     without_reads: float
@@ -174,6 +175,7 @@ def verdict(
         unknown=len(of(UNKNOWN, "row", "price")),
         edits=len(of(DONE, "price")),
         reads=len(of(DONE, "read")),
+        by_replica=sum(each.by_replica for each in attempts),
         replica_reads=len(of(DONE, "replica")),
         without_writes=without("row", "price"),
         without_reads=without("read"),

@@ -22,7 +22,13 @@ COUNTED = {
     "unknown": "writes whose answer never came",
     "restarts": "programs of Pricebook's that ended, and were started again",
 }
-DONE = {"done": "rows", "edits": "list prices", "reads": "reads", "replica_reads": "of a replica"}
+DONE = {
+    "done": "rows",
+    "edits": "list prices",
+    "reads": "reads over the API",
+    "by_replica": "of these answered by a standby",
+    "replica_reads": "reads of standbys by SQL",
+}
 
 
 def of(path: Path) -> str:
@@ -43,7 +49,7 @@ def of(path: Path) -> str:
         "Seconds, the longest of each kind of fault (in brackets the median):",
         "",
         "| fault | rounds | without writes | promised | without reads over the API"
-        " | without reads of a replica | one write | well again after |",
+        " | without reads of standbys by SQL | one write | well again after |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for kind, limit in LIMITS.items():
@@ -86,4 +92,4 @@ def exceptions(rounds: list[dict[str, Any]]) -> list[str]:
         if not round["drained"]:
             lines.append(f"{name}: work was still due after two minutes")
     promise = f"each count that must be 0 was, each time was within its limit, {WITHOUT_READS} s"
-    return lines or [f"In every round {promise} for reads of a replica."]
+    return lines or [f"In every round {promise} for reads of standbys."]
