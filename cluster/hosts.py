@@ -57,6 +57,11 @@ class Places:
         return self.data / "api_key"
 
     @property
+    def unfinished(self) -> Path:
+        """It is there while a round is played: after an interrupted one nobody knows what stands."""
+        return self.data / "unfinished"
+
+    @property
     def prefix(self) -> str:
         """The beginning of the names of the home's namespaces."""
         return f"pb{self.home.digest[:6]}"

@@ -122,6 +122,21 @@ def backward(attempts: list[Attempt]) -> tuple[int, int]:
     return len(older) - said, said
 
 
+def examples(attempts: list[Attempt], began: float) -> list[dict[str, Any]]:
+    """The first reads that were older, with their seconds of the round and what gave them."""
+    found = [each for each in attempts if each.kind == "read" and each.outcome == DONE]
+    older = [each for each in found if each.value < each.expected]
+    return [
+        {
+            "at": round(each.began - began, 2),
+            "found": each.value,
+            "expected": each.expected,
+            "by_replica": each.by_replica,
+        }
+        for each in older[:5]
+    ]
+
+
 def wrong_prices(cluster: Cluster) -> tuple[int, dict[str, Any]]:
     """Prices that differ: by the rule, reckoned here from the facts; by the book check; and a
     total of the API that is not the sum of the rows."""
@@ -155,6 +170,7 @@ def verdict(
     found = [rows(attempts, there), prices(attempts, dict(listed))]
     lost, refused_there, unknown_there = (sum(each) for each in zip(*found, strict=True))
     older, said = backward(attempts)
+    about["older_reads"] = examples(attempts, began)
 
     def of(outcome: str, *kinds: str) -> list[Attempt]:
         return [each for each in attempts if each.outcome == outcome and each.kind in kinds]

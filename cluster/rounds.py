@@ -28,12 +28,13 @@ def run(cluster: Cluster, seed: int, wanted: int) -> int:
         return 0
     if cluster.is_up():
         cluster.network.enter("out")
-        cluster.network.heal()
-    if not cluster.is_up() or not until(cluster.is_well, 30):
+    unfinished = cluster.places.unfinished
+    if not cluster.is_up() or unfinished.exists() or not until(cluster.is_well, 30):
         cluster.up()
     bad = False
     for number in numbers:
         plan = faults.plan(seed, number)
+        unfinished.touch()
         result = {"seed": seed, "round": number} | play(cluster, plan, f"{seed}.{number}")
         journal.append(cluster.places.journal, result)
         bad = bad or bool(result["not_zero"])
@@ -41,6 +42,7 @@ def run(cluster: Cluster, seed: int, wanted: int) -> int:
         if result["well_after"] is None:
             say("it did not come back by itself; starting anew")
             cluster.up()
+        unfinished.unlink(missing_ok=True)
     return int(bad)
 
 

@@ -164,8 +164,15 @@ class Cluster:
             for member in self.members()
             if member["state"] in ("running", "streaming")
         )
-        return roles == ["leader", "replica", "sync_standby"] and all(
-            ask(ADDRESSES["lb"], port, None) is not None for port in (hosts.PRIMARY, hosts.REPLICA)
+        # Patroni tells of a dead member for the rest of its ttl, so each is asked itself too.
+        alive = all(ask(ADDRESSES[host], 8008, "/health") for host in DATABASES)
+        return (
+            alive
+            and roles == ["leader", "replica", "sync_standby"]
+            and all(
+                ask(ADDRESSES["lb"], port, None) is not None
+                for port in (hosts.PRIMARY, hosts.REPLICA)
+            )
         )
 
     def brokers_are_well(self) -> bool:
