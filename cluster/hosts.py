@@ -58,7 +58,7 @@ class Places:
 
     @property
     def unfinished(self) -> Path:
-        """It is there while a round is played: after an interrupted one nobody knows what stands."""
+        """A file that is there while a round is played: after an interrupted one all is in doubt."""
         return self.data / "unfinished"
 
     @property
