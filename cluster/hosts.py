@@ -58,7 +58,7 @@ class Places:
 
     @property
     def unfinished(self) -> Path:
-        """A file that is there while a round is played: after an interrupted one all is in doubt."""
+        """There while a round is played; left behind, it tells of an interruption."""
         return self.data / "unfinished"
 
     @property
