@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from cluster import journal
@@ -74,8 +75,8 @@ def longest(rounds: list[dict[str, Any]], name: str) -> str:
     never = sum(name in round and round[name] is None for round in rounds)
     missing = f", {never} times not at all" if never else ""
     if not found:
-        return "never"
-    return f"{found[-1]} ({found[len(found) // 2]}){missing}"
+        return "never" if never else "–"
+    return f"{found[-1]} ({median(found):.1f}){missing}"
 
 
 def exceptions(rounds: list[dict[str, Any]]) -> list[str]:

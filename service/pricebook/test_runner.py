@@ -34,10 +34,8 @@ class PytestRunner:
             ) from None
         arguments = ["-c", str(settings.BASE_DIR.parent / "pyproject.toml")]
         if not self.browser:
-            arguments += [
-                "-m",
-                "not browser and not clients and not cluster and not lost and not thorough",
-            ]
+            tiers = ("browser", "clients", "cluster", "lost", "thorough")
+            arguments += ["-m", " and ".join(f"not {tier}" for tier in tiers)]
         if self.verbosity != 1:
             arguments.append("-q" if self.verbosity == 0 else "-" + "v" * (self.verbosity - 1))
         if self.failfast:

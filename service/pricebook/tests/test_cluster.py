@@ -146,7 +146,7 @@ class TestJournal:
         text = report.of(path)
         assert "1,234 rows" in text
         assert "| **acknowledged writes that were lost** | **3** |" in text
-        assert "| switchover | 2 | 7.5 (7.5) | 5 |" in text
+        assert "| switchover | 2 | 7.5 (5.0) | 5 |" in text
         assert "seed 1, round 2 (switchover): without_writes 7.5 s, at a load of 4.2" in text
 
 
