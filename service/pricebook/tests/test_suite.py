@@ -21,6 +21,7 @@ from pricebook.local.suite import (
     workers_for,
 )
 from pricebook.local.valkey import Valkey
+from pricebook.test_runner import APART
 from pricebook.tests.test_launcher import clean_environment, nothing_remains, remaining, running
 
 FILE = "service/pricebook/tests/test_suite.py"
@@ -60,6 +61,10 @@ class TestWorkers:
             servers(Home(tmp_path), 2),
         ):
             pass
+
+
+def test_manage_test_leaves_the_same_tiers_out():
+    assert suite.TIERS == APART
 
 
 class TestTemplate:
