@@ -19,7 +19,7 @@ from django.core.management import call_command
 
 from pricebook.local import postgres
 from pricebook.local.home import Home
-from pricebook.local.postgres import Postgres, unprivileged
+from pricebook.local.postgres import Postgres, find_binaries, unprivileged, version_of
 from pricebook.tests.servers import until
 from services import lives
 from services.ledger import seals
@@ -27,8 +27,7 @@ from services.models import Life, Subscription, WholeLedger
 from services.reading.total import figures
 from services.tests.factories import a_book
 from services.tests.following import entries, ids, poll
-from services.tests.interleaving import a_person
-from services.tests.test_lives_of_servers import a_superuser, inside, run
+from services.tests.test_lives_of_servers import a_superuser, here, inside, run
 
 pytestmark = [
     pytest.mark.drill,
@@ -163,8 +162,7 @@ def first(servers, tmp_path):
     server.stop()
     server.start()
     dump = tmp_path / "book.dump"
-    with a_person() as person:
-        run("pg_dump", "-Fc", "-f", dump, "-d", person.info.dsn)
+    run("pg_dump", "-Fc", "-f", dump, *here())
     run("pg_restore", "--single-transaction", *told(server), dump)
     with inside(server):
         until(seals.seal)
@@ -263,6 +261,89 @@ def test_a_base_backup_and_the_log_bring_back_a_moment(first, servers, tmp_path)
     second.data.joinpath("recovery.signal").touch()
     begins(second)
     goes_on(second, kept, ahead, Life.Why.RECOVERED, "base backup and log", lost)
+
+
+@pytest.mark.skipif(version_of(find_binaries()) < 17, reason="incremental backups: PostgreSQL 17")
+def test_an_incremental_backup_is_combined_and_started(first, servers, tmp_path):
+    """As docs/restore.md has it."""
+    configured(first, "summarize_wal = on")
+    first.stop()
+    first.start()
+    superuser = ["-h", str(first.home.sockets), "-p", "5432", "-U", "postgres", "-c", "fast"]
+    full, more = tmp_path / "full", tmp_path / "more"
+    kept = Place()
+    run("pg_basebackup", "-D", full, *superuser)
+    writers = Writers(first)
+    writes_for(1.0, first, kept)
+    writers.stop()
+    with inside(first):
+        kept.follows()
+    run("pg_basebackup", "-D", more, "--incremental", full / "backup_manifest", *superuser)
+    first.stop()
+    lost = time.monotonic()
+    second = servers("second")
+    run("pg_combinebackup", "-o", second.data, full, more)
+    run("pg_verifybackup", "--no-parse-wal", second.data)
+    configured(second, "archive_mode = off")
+    begins(second)
+    until(lambda: takes_writes(second), 60)
+    took = time.monotonic() - lost
+    with inside(second):
+        held = list(kept.held)
+        mine = entries(3)
+        assert kept.goes_on() is None
+        assert kept.held == [*held, *mine]
+        call_command("after_restore", author="ann")
+    sizes = [sum(each.stat().st_size for each in each.rglob("*")) >> 20 for each in (full, more)]
+    print(f"\nfull {sizes[0]} MiB, incremental {sizes[1]} MiB: {took:.1f} s to the first write.")
+
+
+@pytest.mark.skipif(shutil.which("pgbackrest") is None, reason="apt-get install pgbackrest")
+@pytest.mark.skipif(version_of(find_binaries()) != 15, reason="Debian's pgBackRest is for 15")
+def test_pgbackrest_restores_what_it_has_kept(first, servers, tmp_path):
+    """As docs/restore.md has it: `test --postgres /usr/lib/postgresql/15 -m drill`."""
+    second = servers("second")
+    config = tmp_path / "pgbackrest.conf"
+    config.write_text(
+        f"[global]\nrepo1-path={tmp_path}/repo\nlog-path={tmp_path}\nlock-path={tmp_path}\n"
+        f"archive-async=n\nstart-fast=y\n[book]\npg1-path={first.data}\n"
+        f"pg1-socket-path={first.home.sockets}\npg1-user=postgres\n"
+    )
+    config.chmod(0o644)
+    backrest = ["pgbackrest", f"--config={config}", "--stanza=book"]
+    archive = f"pgbackrest --config={config} --stanza=book archive-push %p"
+    configured(first, f"archive_command = '{archive}'")
+    first.stop()
+    first.start()
+    kept = Place()
+
+    def does(*command: str) -> None:
+        done = subprocess.run([*backrest, *command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    does("stanza-create")
+    does("--type=full", "backup")
+    writers = Writers(first)
+    writes_for(1.0, first, kept)
+    writers.stop()
+    with inside(first):
+        kept.follows()
+    does("--type=incr", "backup")
+    first.stop()
+    lost = time.monotonic()
+    second.data.mkdir(mode=0o700)
+    does(f"--pg1-path={second.data}", "restore")
+    configured(second, "archive_mode = off")
+    begins(second)
+    until(lambda: takes_writes(second), 60)
+    took = time.monotonic() - lost
+    with inside(second):
+        held = list(kept.held)
+        mine = entries(3)
+        assert kept.goes_on() is None
+        assert kept.held == [*held, *mine]
+        call_command("after_restore", author="ann")
+    print(f"\npgBackRest: {took:.1f} s to the first write.")
 
 
 def test_a_standby_that_lags_takes_over(first, servers):

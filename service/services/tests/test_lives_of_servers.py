@@ -1,6 +1,7 @@
 """Real servers: a dump in another one, a standby that lags, a disk that is put back."""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -36,9 +37,6 @@ from services.tests.following import (
     is_told_where_it_ended,
     poll,
 )
-from services.tests.interleaving import (
-    a_person,
-)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,6 +45,14 @@ def run(program: str, *arguments: str | Path) -> None:
     command = [str(find_binaries() / program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def here() -> list[str | Path]:
+    """The test's database, for PostgreSQL's programs of any version."""
+    names = {"-h": "HOST", "-p": "PORT", "-U": "USER", "-d": "NAME"}
+    given = {option: connection.settings_dict[name] for option, name in names.items()}
+    given["-p"] = given["-p"] or os.environ.get("PGPORT", "5432")
+    return [str(word) for pair in given.items() for word in pair]
 
 
 @contextmanager
@@ -96,8 +102,7 @@ class TestServers:
         entries(2)
         kept = poll()
         dump = tmp_path / "book.dump"
-        with a_person() as person:
-            run("pg_dump", "-Fc", "-f", dump, "-d", person.info.dsn)
+        run("pg_dump", "-Fc", "-f", dump, *here())
         booked = entries(4)  # which the dump has not
         ahead = poll(kept["next"])
         assert ids(ahead) == booked
