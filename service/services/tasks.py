@@ -30,7 +30,7 @@ PAUSE = 5.0
 # lost, for a moment; Celery's own tries come without a pause, and are over before it.
 TRIES = 3
 # Seconds before the next try, and those after which none begins: the request waits meanwhile.
-BREATH, LONGEST = 0.05, 0.2
+BREATH, LONGEST = 0.05, 0.1
 
 
 class DatabaseTask(Task):

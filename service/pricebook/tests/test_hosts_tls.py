@@ -80,7 +80,7 @@ def tls_rabbit(made, tmp_path):
 
 
 @pytest.fixture
-def tls_postgres(made, tmp_path):
+def tls_postgres(made):
     if not POSTGRES.is_dir():
         pytest.skip("no PostgreSQL with TLS: apt-get install postgresql-15")
     [port] = free_ports(1)
@@ -102,7 +102,7 @@ def tls_postgres(made, tmp_path):
     options += ["-c", f"ssl_cert_file={made / 'server.pem'}"]
     options += ["-c", f"ssl_key_file={key}"]
     process = subprocess.Popen(
-        [*as_user, POSTGRES / "postgres", *options], stderr=(tmp_path / "log").open("wb")
+        [*as_user, POSTGRES / "postgres", *options], stderr=subprocess.DEVNULL
     )
     ready = [POSTGRES / "pg_isready", "-h", data, "-p", str(port), "-q"]
     until(lambda: subprocess.run(ready).returncode == 0)
