@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from kombu import Exchange, Queue
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -32,9 +31,6 @@ HURRY = 0.15
 # ever where none is to come and nobody says so: the host is gone, or the server hung and was
 # replaced.
 PATIENCE = 5
-# Deliveries of one message of a quorum queue, after which RabbitMQ drops it: each has ended its
-# worker. As the default of RabbitMQ 4; older ones have none.
-DELIVERIES = 20
 
 
 @dataclass(frozen=True)
@@ -116,21 +112,6 @@ def server(name: str, default: str, schemes: tuple[str, ...] = BROKERS) -> Serve
         _refuse_others(name, query, known)
         return Server(_joined(parts, {}), tls=_tls_of_amqp(query) if scheme == "amqps" else None)
     return Server(_joined(parts, query) if scheme in TLS else url)
-
-
-def quorum_queue(name: str) -> Queue:
-    """A queue of RabbitMQ that is on most of its nodes before a message is confirmed.
-
-    Its name differs from that of the classic queue that an older release has left, since RabbitMQ
-    refuses to make one of the other. Everybody here calls it by `name`.
-    """
-    return Queue(
-        f"{name}-quorum",
-        Exchange(f"{name}-quorum", type="direct"),
-        routing_key=f"{name}-quorum",
-        alias=name,
-        queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": DELIVERIES},
-    )
 
 
 def _hosts(name: str, url: str, scheme: str) -> tuple[list[SplitResult], dict[str, str]]:

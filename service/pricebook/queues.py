@@ -14,7 +14,7 @@ from celery.app import amqp
 from kombu import Queue
 from kombu.exceptions import ChannelError
 
-from pricebook import brokers
+from pricebook.kit.amqp import quorum_queue
 
 MOST = 100
 
@@ -26,7 +26,7 @@ class Queues(amqp.Queues):
 
     def new_missing(self, name: str) -> Queue:
         if self.create_missing_queue_type == "quorum":
-            return brokers.quorum_queue(name)
+            return quorum_queue(name)
         made: Queue = super().new_missing(name)
         return made
 

@@ -12,7 +12,7 @@ from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module o
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.beat_schedule import CELERY_BEAT_SCHEDULE  # noqa: F401 - as above
 from pricebook.database.watched import Watched
-from pricebook.kit import session_limits, zone_rules
+from pricebook.kit import amqp, session_limits, zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.logs import (  # noqa: F401 - settings
     LOG_LEVEL,
@@ -279,7 +279,7 @@ EVENTS_QUEUE = f"{CELERY_TASK_DEFAULT_QUEUE}-events"
 # Queues of RabbitMQ; classic ones are those of releases before there was a choice.
 QUEUE_TYPE = one_of("CELERY_QUEUE_TYPE", "quorum", "classic") if BROKER.is_amqp else "classic"
 if QUEUE_TYPE == "quorum":
-    CELERY_TASK_QUEUES = [brokers.quorum_queue(CELERY_TASK_DEFAULT_QUEUE)]
+    CELERY_TASK_QUEUES = [amqp.quorum_queue(CELERY_TASK_DEFAULT_QUEUE)]
     CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = QUEUE_TYPE  # that of events: pricebook/queues.py
 CELERY_TASK_ROUTES = {"events.tasks.*": {"queue": EVENTS_QUEUE}}
 CELERY_TASK_SERIALIZER = "json"
@@ -300,7 +300,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
 }  # fmt: skip
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Of AMQP's connections: a broker whose host is gone is left after twice as many seconds.
-CELERY_BROKER_HEARTBEAT = 10
+CELERY_BROKER_HEARTBEAT = 5
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Otherwise workers and beat would end after the broker has been down for three quarters of an hour.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

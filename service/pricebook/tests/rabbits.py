@@ -39,6 +39,8 @@ class Rabbits:
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         names = range(1, count + 1) if count > 1 else ()
         peers = [f"cluster_formation.classic_config.nodes.{n} = n{n}@localhost" for n in names]
+        # As docs/hosts.md says: a node that is lost without a word is lost after these seconds.
+        (folder / "advanced.config").write_text("[{kernel, [{net_ticktime, 10}]}].\n")
         (folder / "rabbitmq.conf").write_text("\n".join([*peers, lines]) + "\n")
 
     @property
@@ -82,6 +84,7 @@ class Rabbits:
                 "RABBITMQ_NODE_PORT": str(self.ports[node]),
                 "RABBITMQ_DIST_PORT": str(self.distribution[node]),
                 "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+                "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
                 "RABBITMQ_MNESIA_BASE": str(own / "mnesia"),
                 "RABBITMQ_LOG_BASE": str(own / "log"),
                 "RABBITMQ_PID_FILE": str(own / "pid"),
@@ -96,7 +99,7 @@ class Rabbits:
 def takes_messages(url: str) -> bool:
     try:
         with Connection(url, connect_timeout=2) as to:
-            to.ensure_connection(max_retries=1, interval_start=0.1)
+            to.ensure_connection(max_retries=1, interval_start=0)
     except (OSError, OperationalError):
         return False
     return True

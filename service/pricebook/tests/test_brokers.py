@@ -121,9 +121,7 @@ class TestOptions:
 
 class TestQueue:
     def test_of_rabbitmq_is_on_several_nodes_and_known_by_its_short_name(self):
-        ours = queues.Queues(
-            [brokers.quorum_queue("pricebook")], create_missing_queue_type="quorum"
-        )
+        ours = queues.Queues([amqp.quorum_queue("pricebook")], create_missing_queue_type="quorum")
         assert [each.name for each in ours.consume_from.values()] == ["pricebook-quorum"]
         ours.select(["pricebook-events"])
         [events] = ours.consume_from.values()

@@ -23,7 +23,7 @@ from kombu import Connection
 from price_changes.models import PriceChange
 from price_changes.running import outcomes
 from price_changes.tests.changes import SECOND, approved, clock, planned
-from pricebook.brokers import DELIVERIES, quorum_queue
+from pricebook.kit.amqp import DELIVERIES, quorum_queue
 from pricebook.tests.asking_servers import surroundings
 from pricebook.tests.rabbits import RABBIT, Rabbits, free_ports
 from pricebook.tests.sentinels import Sentinels
@@ -176,6 +176,23 @@ def test_work_goes_on_while_nodes_of_rabbitmq_are_killed(nodes, start, request, 
     assert [worker.process.poll() for worker in workers] == [None, None]
     assert told["longest"] < 2
     assert told["failed"] <= told["sent"] / 20
+
+
+def test_a_node_that_hangs_is_left(nodes, start):
+    a_book(subscriptions=100, services=1, plans=1)
+    [worker] = start(nodes.url, "prefork:2")
+    Service.objects.update(full_price=333)
+    until(is_drained)
+    nodes.hush(0)  # it is the first of the list, so all are connected to it
+    began = time.monotonic()
+    Service.objects.update(full_price=334)
+    try:
+        until(is_drained, 60)
+        print("hung", round(time.monotonic() - began, 1))
+    finally:
+        nodes.kill(0)
+        nodes.start()
+    assert worker.process.poll() is None
 
 
 def test_a_queue_that_is_deleted_comes_again(nodes, start):
