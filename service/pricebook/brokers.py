@@ -163,7 +163,7 @@ def _check_tls(name: str, query: dict[str, str]) -> None:
 
 
 def _tls_of_amqp(query: dict[str, str]) -> dict[str, Any]:
-    """What an address says of TLS by the names that py-amqp has, which else verifies nobody."""
+    """TLS as an address has it, by the names that py-amqp has, which else verifies nobody."""
     wanted = VERIFIED[query["ssl_cert_reqs"]]
     use: dict[str, Any] = {"cert_reqs": wanted}
     if wanted != ssl.CERT_NONE:

@@ -299,7 +299,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
 }  # fmt: skip
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# Of AMQP's connections: a broker whose host is gone is left after twice as many seconds.
+# A broker of AMQP whose host is gone is left after twice as many seconds.
 CELERY_BROKER_HEARTBEAT = 5
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Otherwise workers and beat would end after the broker has been down for three quarters of an hour.

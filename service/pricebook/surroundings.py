@@ -15,7 +15,7 @@ from django.db import DatabaseError, connection
 from pricebook.kit import host_clock, session_limits
 
 UNVERIFIED = "ssl_cert_reqs=none"
-# What to do about an error of a server, by words of OpenSSL's and of the server's own.
+# The fix of an error of a server, by words of OpenSSL's and of the server's own.
 FIXES = {
     "ostname mismatch": "use the name of the certificate in the address, or give the server"
     " a certificate with this name",

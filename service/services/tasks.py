@@ -39,7 +39,7 @@ class DatabaseTask(Task):
     def apply_async(self, *args: Any, **options: Any) -> Any:
         """Send a message: for now, since a host's clock would judge another time.
 
-        A retry is such a message too. What is due later is in the database, and found by the sweep.
+        A retry is such a message too. The database has what is due later, and the sweep finds it.
         """
         if timed := {"countdown", "eta", "expires"} & {
             name for name, value in options.items() if value is not None

@@ -17,7 +17,7 @@ class Connection(pyamqp.Connection):
     """One that waits `patience` seconds for an answer, where py-amqp would wait for ever.
 
     Such waits are a queue's declaration, a message's confirmation, and the opening of a channel.
-    Whoever has waited in vain leaves the connection. A worker would wait again for the end of each
+    A wait in vain ends the connection. A worker would wait again for the end of each
     of its consumers and channels.
     """
 

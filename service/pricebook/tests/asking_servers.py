@@ -1,4 +1,4 @@
-"""What `doctor` says of servers at addresses of a test."""
+"""The words of `doctor` about servers at addresses of a test."""
 
 import subprocess
 import sys

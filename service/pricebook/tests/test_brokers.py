@@ -1,4 +1,4 @@
-"""What an address of a cache or a broker makes of settings, and how messages are sent again."""
+"""Settings that the address of a cache or a broker makes, and messages that are sent again."""
 
 import ssl
 import time

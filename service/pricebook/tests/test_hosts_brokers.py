@@ -264,7 +264,6 @@ class TestSentinel:
             waits.append(round(time.monotonic() - began, 1))
             until(lambda before=before: sentinels.master() != before, 30)
             sentinels.bring_back()
-        # What is written after the failover is found by another process: they have one cache.
         end.set()
         reader.join()
         told = publisher.told()

@@ -1,6 +1,6 @@
 """Real servers over TLS: one with another authority's certificate, or another name, is refused.
 
-Of the tier of more hosts (./pricebook test -m hosts). PostgreSQL is Debian's, since the venv's has
+A part of the tier of more hosts (./pricebook test -m hosts). PostgreSQL is Debian's, since the venv's has
 no TLS: `apt-get install postgresql-15 redis-tools rabbitmq-server openssl`.
 """
 
@@ -112,7 +112,7 @@ def tls_postgres(made):
 
 
 def tried(made, variable, url, more=""):
-    """What `surroundings` says of the server with our authority, another one, and another name."""
+    """The words of `surroundings` about the server with our authority, another one, and another name."""
     mark = "&" if "?" in url.format("") else "?"
     return [
         surroundings(**{variable: f"{url.format(host)}{mark}ssl_ca_certs={made / authority}"})
