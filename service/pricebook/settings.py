@@ -2,12 +2,11 @@
 
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
-from pricebook import brokers
+from pricebook import brokers, variables
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.beat_schedule import CELERY_BEAT_SCHEDULE  # noqa: F401 - as above
@@ -99,6 +98,7 @@ MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
     "pricebook.seeing.probes.ProbesMiddleware",
     "pricebook.seeing.access_log.AccessMiddleware",
+    "pricebook.kit.without_primary.WithoutPrimaryMiddleware",
     "services.ledger.requests.NotedRequestsMiddleware",
     "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -178,16 +178,12 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not Path(STATIC_ROOT).is_dir()
 
 # --- PostgreSQL -------------------------------------------------------------------------------
 
-if env.str("DATABASE_URL", ""):
-    database = env.db_url("DATABASE_URL")
-    database["HOST"] = unquote(database["HOST"])  # a socket directory arrives as %2Fpath
-else:
-    database = {
-        "HOST": env.str("DB_HOST", ""),
-        "NAME": env.str("DB_NAME", "pricebook"),
-        "USER": env.str("DB_USER", "pricebook"),
-        "PASSWORD": env.str("DB_PASS", ""),
-    }
+# Several hosts, a replica, a pooler: docs/hosts.md.
+database = variables.database("DATABASE_URL", "read-write") or {
+    "NAME": env.str("DB_NAME", "pricebook"),
+    "USER": env.str("DB_USER", "pricebook"),
+    "PASSWORD": env.str("DB_PASS", ""),
+} | variables.hosts_of("DB_HOST", "DB_PORT", "read-write")
 database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
 # Their meaning: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
@@ -201,19 +197,21 @@ database["OPTIONS"] = session_limits.of_client(
 # The threshold is the similarity, of 1, that a word must have in the search: a wrong letter in the
 # middle of five leaves a third, and so do two swapped ones in the middle of seven. The server's
 # default is 0.6.
-startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.33")
+OF_SESSION = "-c jit=off -c pg_trgm.word_similarity_threshold=0.33"
+startup = env.str("DB_STARTUP_OPTIONS", OF_SESSION)
 if startup:
     database["OPTIONS"]["options"] = session_limits.of_server(startup, DB_SILENCE_TIMEOUT)
 # See pricebook/kit/prepared.py. An older PgBouncer would hand out a session that does not have
 # them.
 PREPARED_STATEMENTS = env.bool("DB_PREPARED_STATEMENTS", bool(startup))
+database["DISABLE_SERVER_SIDE_CURSORS"] = not startup
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.
 database["OPTIONS"]["isolation_level"] = IsolationLevel.READ_COMMITTED
 if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each
     database["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": 8,
-        "timeout": 5,
+        "timeout": 3 if env.str("DATABASE_REPLICA_URL", "") else 5,
         # It gives an attempt up after these seconds; the next request begins another. Otherwise it
         # would wait longer and longer, and after an outage go on waiting while the server is back.
         "reconnect_timeout": 5,
@@ -222,6 +220,14 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
 DATABASES = {"default": database}
+# A standby, for lists, totals and exports (kit/replica.py), and the server itself beside a pooler,
+# for migrations (kit/pooler.py).
+of_session = session_limits.of_server(startup, DB_SILENCE_TIMEOUT)
+DATABASES |= variables.beside(database, "replica", "DATABASE_REPLICA_URL", "standby", of_session)
+of_session = session_limits.of_server(OF_SESSION, DB_SILENCE_TIMEOUT)
+DATABASES |= variables.beside(database, "direct", "DATABASE_DIRECT_URL", "read-write", of_session)
+# Seconds for which a read waits until the replica has what is committed.
+REPLICA_WAIT = seconds("REPLICA_WAIT", 0.1)
 # Seconds that a statement of the web server may read; 0: no limit. See
 # pricebook/kit/read_timeout.py.
 READ_TIMEOUT = seconds("READ_TIMEOUT", 10)

@@ -7,12 +7,13 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 from celery import current_app
 from django.conf import settings
 from django.core.cache import cache
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections
 
-from pricebook.kit import host_clock, session_limits
+from pricebook.kit import host_clock, pooler, replica, session_limits
 
 UNVERIFIED = "ssl_cert_reqs=none"
 # The fix of an error of a server, by words of OpenSSL's and of the server's own.
@@ -34,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 
 def wrong() -> list[str]:
-    """The faults, each with its fix. Two queries."""
-    found = session_limits.missing()
+    """The faults, each with its fix. Some queries, and two connections to look for a pooler."""
+    found = [*pooler.faults(), *session_limits.missing(), *replica.fault()]
     if (clock := host_clock.compare()).far > host_clock.FAR:
         found.append(clock.said)
     return found + unverified() + silent()
@@ -73,12 +74,12 @@ def log() -> None:
     try:
         for each in wrong():
             logger.error("%s", each)
-    except DatabaseError as error:
+    except (DatabaseError, psycopg.Error) as error:
         logger.error("The database can't be used: %s", str(error).strip())
         for each in silent():
             logger.error("%s", each)
     finally:
-        connection.close()  # it is of the process that starts others
+        connections.close_all()  # they are of the process that starts others
 
 
 def _ask_cache() -> None:

@@ -35,6 +35,7 @@ def external_conninfo(database: str | None = None) -> str:
 
         return make_conninfo(
             host=host,
+            port=os.environ.get("DB_PORT") or None,
             dbname=database or os.environ.get("DB_NAME", DATABASE),
             user=os.environ.get("DB_USER", ROLE),
             password=os.environ.get("DB_PASS") or None,

@@ -18,7 +18,12 @@ DIRECTORY = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
 if DIRECTORY:  # the library needs it at its import
     Path(DIRECTORY).mkdir(parents=True, exist_ok=True)
 
-from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics  # noqa: E402
+from prometheus_client import (  # noqa: E402
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import generate_latest  # noqa: E402
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 from prometheus_client.registry import Collector  # noqa: E402
@@ -34,6 +39,12 @@ REQUESTS = Histogram(
     "Seconds until the answer to a request, or the beginning of a stream",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=_own,
+)
+REPLICA_READS = Counter(
+    "pricebook_replica_reads",
+    "Reads that may come from the replica, by what answered them, or why it was the primary",
+    ["outcome"],
     registry=_own,
 )
 TASKS = Histogram(

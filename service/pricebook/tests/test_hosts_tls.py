@@ -1,7 +1,7 @@
 """Real servers over TLS: one with another authority's certificate, or another name, is refused.
 
-A part of the tier of more hosts (./pricebook test -m hosts). PostgreSQL is Debian's, since the venv's has
-no TLS: `apt-get install postgresql-15 redis-tools rabbitmq-server openssl`.
+A part of the tier of more hosts (./pricebook test -m hosts). PostgreSQL is Debian's, since the
+venv's has no TLS: `apt-get install postgresql-15 redis-tools rabbitmq-server openssl`.
 """
 
 import os
@@ -111,11 +111,10 @@ def tls_postgres(made):
     process.wait()
 
 
-def tried(made, variable, url, more=""):
-    """The words of `surroundings` about the server with our authority, another one, and another name."""
-    mark = "&" if "?" in url.format("") else "?"
+def tried(made, variable, url):
+    """The words about the server with our authority, with another one, and by another name."""
     return [
-        surroundings(**{variable: f"{url.format(host)}{mark}ssl_ca_certs={made / authority}"})
+        surroundings(**{variable: f"{url.format(host)}?ssl_ca_certs={made / authority}"})
         for host, authority in (
             ("localhost", "ours.pem"),
             ("localhost", "others.pem"),

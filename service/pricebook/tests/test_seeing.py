@@ -253,6 +253,7 @@ class TestMetrics:
         assert found["pricebook_book_check_differs"] == 1
         assert found["pricebook_unsealed_rows"] >= 1
         assert (found["pricebook_sealed_block"], found["pricebook_sealed_ahead"]) == (0, 0)
+        assert found["pricebook_restored_unattended"] == 0
         assert {value for name, value in found.items() if "part_ok" in name} == {1}
 
     def test_tell_their_own_failure(self, silent_database, monkeypatch):

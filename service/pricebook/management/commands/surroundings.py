@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management import BaseCommand, CommandError
 from django.db import DatabaseError
@@ -18,7 +19,7 @@ class Command(BaseCommand):
         bound_transactions(settings.DATABASES["default"])  # as a worker has it
         try:
             found = surroundings.wrong()
-        except DatabaseError as error:
+        except (DatabaseError, psycopg.Error) as error:
             found = [f"The database can't be used: {str(error).strip()}"]
             found += surroundings.unverified() + surroundings.silent()
         if found:
