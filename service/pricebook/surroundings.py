@@ -31,6 +31,8 @@ FIXES = {
     "Authentication required": "user and password",
     "NOT_ALLOWED": "a virtual host that the user may use",
 }
+# Seconds for each step of the question to the broker, while the process is started.
+ASKED = 2
 logger = logging.getLogger(__name__)
 
 
@@ -92,6 +94,8 @@ def _ask_cache() -> None:
 
 def _ask_broker() -> None:
     with current_app.connection_for_write() as broker:
+        broker.connect_timeout = ASKED
+        broker.transport_options = settings.BROKER.options(ASKED)
         broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
 
 
