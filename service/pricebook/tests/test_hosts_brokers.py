@@ -118,6 +118,8 @@ def one_address(nodes, tmp_path):
 
 
 class Publisher:
+    """A process that publishes until it is asked how that went, or the test ends."""
+
     def __init__(self, url):
         environment = on_this_database() | {"CELERY_BROKER_URL": url, "PYTHONPATH": str(SERVICE)}
         environment["DJANGO_SETTINGS_MODULE"] = "pricebook.settings"
@@ -128,6 +130,20 @@ class Publisher:
 
     def told(self):
         return json.loads(self.process.communicate()[0])
+
+
+@pytest.fixture
+def publish():
+    started = []
+
+    def publish(url):
+        started.append(Publisher(url))
+        return started[-1]
+
+    yield publish
+    for each in started:
+        each.process.kill()
+        each.process.communicate()
 
 
 @pytest.fixture
@@ -156,11 +172,11 @@ def is_drained():
 
 
 @pytest.mark.parametrize("address", ["hosts", "one"])
-def test_work_goes_on_while_nodes_of_rabbitmq_are_killed(nodes, start, request, address):
+def test_work_goes_on_while_nodes_of_rabbitmq_are_killed(nodes, start, publish, request, address):
     url = nodes.url if address == "hosts" else request.getfixturevalue("one_address")
     a_book(subscriptions=ROWS, services=2, plans=2)
     workers = start(url, "prefork:2", "prefork:2")
-    publisher = Publisher(url)
+    publisher = publish(url)
     waits = []
     for node, price in enumerate((331, 332, 333)):
         Service.objects.update(full_price=price)
@@ -185,8 +201,9 @@ def test_a_node_that_hangs_is_left(nodes, start):
     until(is_drained)
     nodes.hush(0)  # it is the first of the list, so all are connected to it
     began = time.monotonic()
-    Service.objects.update(full_price=334)
     try:
+        until(lambda: worker.says("Connection to broker lost"), 60)
+        Service.objects.update(full_price=334)
         until(is_drained, 60)
         print("hung", round(time.monotonic() - began, 1))
     finally:
@@ -233,13 +250,13 @@ class TestSentinel:
             sentinels.end()
 
     def test_the_site_answers_and_work_goes_on_while_the_master_is_lost(
-        self, sentinels, start, tmp_path
+        self, sentinels, start, publish, tmp_path
     ):
         a_book(subscriptions=ROWS, services=2, plans=2)
         broker, cache = sentinels.url(0), sentinels.url(1)
         [worker] = start(broker, "prefork:2", REDIS_URL=cache)
         web = WebServer(tmp_path / "web.log", CELERY_BROKER_URL=broker, REDIS_URL=cache)
-        publisher = Publisher(broker)
+        publisher = publish(broker)
         answers, longest = Counter(), 0.0
         end = threading.Event()
 
@@ -250,7 +267,7 @@ class TestSentinel:
                 answers[web.get("/admin/login/").status] += 1
                 longest = max(longest, time.monotonic() - began)
 
-        reader = threading.Thread(target=read)
+        reader = threading.Thread(target=read, daemon=True)
         reader.start()
         waits = []
         for price, lose in ((331, sentinels.kill_master), (332, sentinels.hush_master)):
