@@ -1,7 +1,7 @@
 """A book that was restored says so until somebody has run `after_restore`.
 
-What a restore is to the feed, seals and previews, on real servers: services/tests/test_lives*.py
-and `./pricebook test -m drill`. Here the marks of the server are changed, as a restore does.
+Feed, seals and previews after a restore are tried on real servers by services/tests/test_lives*.py
+and by `./pricebook test -m drill`. Here the marks of the server are changed, as a restore does.
 """
 
 import json

@@ -87,8 +87,8 @@ class Command(BaseCommand):
         if done.undecided:
             self.stdout.write(
                 _(
-                    "Approved before: price changes %(ids)s. What has moved since their preview is"
-                    " not known: look at them."
+                    "Approved before: price changes %(ids)s. It is not known how much has moved"
+                    " since their preview: look at them."
                 )
                 % {"ids": _ids(done.undecided)}
             )
