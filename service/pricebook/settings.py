@@ -6,12 +6,12 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
-from pricebook import variables
+from pricebook import brokers, variables
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.beat_schedule import CELERY_BEAT_SCHEDULE  # noqa: F401 - as above
 from pricebook.database.watched import Watched
-from pricebook.kit import session_limits, zone_rules
+from pricebook.kit import amqp, session_limits, zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.logs import (  # noqa: F401 - settings
     LOG_LEVEL,
@@ -28,8 +28,6 @@ from pricebook.variables import (
     one_of,
     percent,
     seconds,
-    server,
-    tls_of_amqp,
     whole_number,
 )
 
@@ -238,19 +236,20 @@ LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
 
 # --- Cache ------------------------------------------------------------------------------------
 
-REDIS_URL = server("REDIS_URL", "redis://localhost:6379/1")
+# The time that a cache that hangs may cost a request, once in a while: see kit/cache.py.
+CACHE_TIMEOUT = 0.2
+CACHE = brokers.server("REDIS_URL", "redis://localhost:6379/1", brokers.CACHES)
 CACHES = {
     "default": {
         "BACKEND": "pricebook.kit.cache.RedisCache",
-        "LOCATION": REDIS_URL,
+        "LOCATION": [CACHE.url],
         "KEY_PREFIX": env.str("CACHE_PREFIX", "pricebook"),
         "TIMEOUT": 60 * 60,
         "OPTIONS": {
             "serializer": "pricebook.kit.cache.JSONSerializer",
-            # The time that a cache that hangs may cost a request, once in a while: see
-            # kit/cache.py.
-            "socket_timeout": 0.2,
-            "socket_connect_timeout": 0.2,
+            "socket_timeout": CACHE_TIMEOUT,
+            "socket_connect_timeout": CACHE_TIMEOUT,
+            **CACHE.pool(CACHE_TIMEOUT),
         },
     }
 }
@@ -275,15 +274,19 @@ if CACHALOT:
 
 # --- Celery -----------------------------------------------------------------------------------
 
-CELERY_BROKER_URL, CELERY_BROKER_USE_SSL = tls_of_amqp(
-    server("CELERY_BROKER_URL", "redis://localhost:6379/0")
-)
+BROKER = brokers.server("CELERY_BROKER_URL", "redis://localhost:6379/0")
+CELERY_BROKER_URL, CELERY_BROKER_USE_SSL = BROKER.url, BROKER.tls
 if "CELERY_BROKER_URL" in os.environ:
     os.environ["CELERY_BROKER_URL"] = CELERY_BROKER_URL  # Celery asks there before it asks here
 CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", "pricebook")
 # Events have a queue of their own, and a worker that takes nothing else (docs/operating.md): no
 # repricing waits for a receiver that hangs, nor an event for a repricing.
 EVENTS_QUEUE = f"{CELERY_TASK_DEFAULT_QUEUE}-events"
+# Queues of RabbitMQ; classic ones are those of releases before there was a choice.
+QUEUE_TYPE = one_of("CELERY_QUEUE_TYPE", "quorum", "classic") if BROKER.is_amqp else "classic"
+if QUEUE_TYPE == "quorum":
+    CELERY_TASK_QUEUES = [amqp.quorum_queue(CELERY_TASK_DEFAULT_QUEUE)]
+    CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = QUEUE_TYPE  # that of events: pricebook/queues.py
 CELERY_TASK_ROUTES = {"events.tasks.*": {"queue": EVENTS_QUEUE}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -291,22 +294,19 @@ CELERY_TASK_IGNORE_RESULT = True
 # A message is acknowledged when its work is done, so a killed worker's is delivered again...
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-# ...after this many seconds; no task runs longer (services/repricing/drain.py). The timeouts are
-# for publishers: a message only wakes a worker, so a dead or hung broker may cost a request less
-# than half a second. A worker waits longer (celery_app.py).
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 300,
-    "socket_timeout": 0.15,
-    "socket_connect_timeout": 0.15,
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-}
+# ...when its visibility_timeout is over. Publishers are in a hurry, since a message only wakes a
+# worker. Workers and beat are not (celery_app.py).
+CELERY_BROKER_TRANSPORT_OPTIONS = BROKER.options(brokers.HURRY) | {
+    "max_retries": 1, "interval_start": 0, "interval_step": 0,
+}  # fmt: skip
+CELERY_BROKER_CONNECTION_TIMEOUT = brokers.HURRY
 # Try once more, at once: the kept connection may be from before the broker's restart.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
 }  # fmt: skip
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# A broker of AMQP whose host is gone is left after twice as many seconds.
+CELERY_BROKER_HEARTBEAT = 5
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Otherwise workers and beat would end after the broker has been down for three quarters of an hour.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

@@ -3,18 +3,14 @@
 import ipaddress
 import math
 import re
-import ssl
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
-TLS = ("rediss", "amqps")
-VERIFIED = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
 
 def one_of(name: str, default: str, *others: str) -> str:
@@ -45,28 +41,6 @@ def whole_number(name: str, default: int, least: int, most: int) -> int:
     if not (given.isascii() and given.isdecimal() and least <= int(given[:20]) <= most):
         raise ImproperlyConfigured(f"{name}={given} is not known; it is {least} to {most}.")
     return int(given)
-
-
-def server(name: str, default: str) -> str:
-    """The address of a cache or a broker; one over TLS says how its server is verified.
-
-    `ssl_cert_reqs` says it, in all of them: required (the default), optional or none; what it is
-    verified by is in the file `ssl_ca_certs`, or are the authorities of the system.
-    """
-    url: str = env.str(name, default)
-    parts = urlsplit(url)
-    if parts.scheme not in TLS:
-        return url
-    query = dict(parse_qsl(parts.query))
-    given = query.setdefault("ssl_cert_reqs", "required")
-    if given not in VERIFIED:
-        raise ImproperlyConfigured(
-            f"{name}: ssl_cert_reqs={given} is not known; it may be {', '.join(VERIFIED)}."
-        )
-    authorities = query.get("ssl_ca_certs")
-    if authorities and not Path(authorities).is_file():
-        raise ImproperlyConfigured(f"{name}: ssl_ca_certs={authorities} is no file.")
-    return urlunsplit(parts._replace(query=urlencode(query, safe="/")))
 
 
 TARGETS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
@@ -169,24 +143,6 @@ def _port(name: str, given: str) -> str:
 def _ports(ports: tuple[str, ...]) -> str:
     """libpq's list, in which none may be left out; none at all if all have the default."""
     return ",".join(port or "5432" for port in ports) if any(ports) else ""
-
-
-def tls_of_amqp(url: str) -> tuple[str, dict[str, Any] | None]:
-    """An address of AMQP without what it says of TLS, and that as Celery's broker_use_ssl.
-
-    py-amqp knows it by other names than the address has, and else verifies nobody.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "amqps":
-        return url, None
-    query = dict(parse_qsl(parts.query))
-    wanted = VERIFIED[query.pop("ssl_cert_reqs")]
-    use: dict[str, Any] = {"cert_reqs": wanted}
-    if wanted != ssl.CERT_NONE:
-        use["server_hostname"] = parts.hostname  # without it a certificate of any name would do
-    for name in [name for name in query if name.startswith("ssl_")]:
-        use[name.removeprefix("ssl_")] = query.pop(name)
-    return urlunsplit(parts._replace(query=urlencode(query))), use
 
 
 def percent(name: str, default: int) -> Decimal:

@@ -1,4 +1,4 @@
-"""What a restored book asks for, and that it was done: `manage after_restore`.
+"""A restored book: all that it asks for, and that it was done (`manage after_restore`).
 
 The book itself goes on by the first write (docs/decisions/0044-lives.md). Left to people are the
 previews, whose snapshots mean nothing any more; the proof that what was loaded is right; and those
@@ -26,7 +26,7 @@ UNDECIDED = (Status.SCHEDULED, Status.HELD)
 
 @dataclass
 class Restored:
-    """What was found and done.
+    """The findings, and all that was done.
 
     `common_until`: the place of the feed up to which the history before this life is this book's;
     None if this is the first one. `previewed`: changes whose preview was made again. `undecided`:

@@ -50,7 +50,11 @@ def broker_url() -> str:
 
 
 def numbered(url: str, number: int) -> str:
-    """The URL of the server's database of that number, in each of the three ways to write it."""
+    """The URL of the server's database of that number, in each of the ways to write it."""
+    if url.startswith("sentinel://"):
+        *others, last = url.split(";")
+        parts = urlsplit(last if "://" in last else f"sentinel://{last}")
+        return ";".join([*others, urlunsplit(parts._replace(path=f"/{number}"))])
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":

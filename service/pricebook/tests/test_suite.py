@@ -104,7 +104,7 @@ from django.db import connection
 def test_stays(db):
     host = connection.settings_dict["HOST"]
     place = Path(os.environ["MEETING_PLACE"], os.environ["PYTEST_XDIST_WORKER"])
-    place.with_suffix(".new").write_text(host + " " + settings.REDIS_URL)
+    place.with_suffix(".new").write_text(host + " " + settings.CACHE.url)
     place.with_suffix(".new").rename(place)
     while True:
         time.sleep(0.05)
