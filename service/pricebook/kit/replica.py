@@ -51,10 +51,15 @@ BETWEEN = 0.005  # seconds between two looks at how far the standby is
 PAUSE = 2.0  # seconds for which nobody asks a standby that failed
 LOOK_EVERY = 0.5  # seconds between two looks for a primary that does not answer
 BUSY = 1.0  # seconds for which nobody waits for one that was late
-# A commit that others can see, or whose request was answered, is on disk up to here.
+# A commit that others can see, or whose request was answered, is on disk up to here. One that waits
+# for its synchronous standby can be read on another one, but not on the primary: if that goes on,
+# reads would go back and forth. A moment of it is part of each commit.
 PRIMARY = """
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END,
-       extract(epoch FROM book_clock())::float8
+       extract(epoch FROM book_clock())::float8,
+       EXISTS (SELECT FROM pg_stat_activity
+                WHERE wait_event = 'SyncRep'
+                  AND query_start < clock_timestamp() - interval '100 ms')
 """
 STANDBY = """
 SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= %s::pg_lsn,
@@ -74,6 +79,7 @@ WHY_NOT = (
     "other_server",
     "not_a_standby",
     "in_recovery",  # and so is the primary
+    "unconfirmed",  # the primary waits for its synchronous standby
 )
 NO_PRIMARY = "no_primary"
 CANCELLED = "57014"  # by a limit of ours: the primary would take as long
@@ -151,7 +157,7 @@ def fault() -> list[str]:
     with its fix."""
     _, source = read(lambda: None)
     why = source.removeprefix("primary; ")
-    if why == source or why in ("behind", "failed"):
+    if why == source or why in ("behind", "failed", "unconfirmed"):
         return []
     return [
         f"DATABASE_REPLICA_URL: its server answers no reads ({why}), the primary does. Fix:"
@@ -217,12 +223,14 @@ def _position(primary: Any) -> Position | None:
         return None
     asked = time.monotonic()
     try:
-        wal, clock = _row(primary, PRIMARY)
+        wal, clock, unconfirmed = _row(primary, PRIMARY)
     except (OperationalError, InterfaceError) as error:
         note_that_the_primary_is_away(error)
         return None
     if wal is None:
         raise Unfit("in_recovery")
+    if unconfirmed:
+        raise Unfit("unconfirmed")
     return Position(wal, clock, asked, time.monotonic())
 
 

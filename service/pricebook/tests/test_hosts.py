@@ -15,10 +15,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.core.cache import cache
 from django.core.management import call_command
@@ -37,6 +39,7 @@ from services.models import Service
 from services.reading import total
 from services.reading.filters import BookFilter
 from services.tests.factories import a_book
+from services.tests.interleaving import a_person, in_background
 
 pytestmark = [
     pytest.mark.hosts,
@@ -48,6 +51,21 @@ pytestmark = [
 LIST = "/api/subscriptions/"
 FAKETIME = os.environ.get("LIBFAKETIME", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 RECOVERY = "SELECT pg_is_in_recovery()"
+
+
+HELD_BACK = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE wait_event = 'SyncRep' AND query_start < clock_timestamp() - interval '100 ms'
+"""
+
+
+@contextmanager
+def superuser():
+    """Of the primary."""
+    params = connection.get_connection_params() | {"user": "postgres"}
+    given = {each: params[each] for each in ("host", "port", "user", "dbname") if each in params}
+    with psycopg.connect(**given, autocommit=True) as root:
+        yield root
 
 
 def in_recovery():
@@ -122,6 +140,33 @@ class TestAStandby:
         response = admin_client.get("/api/services/")
         assert response.json()["result"][0]["full_price"] == 77
         assert response[replica.HEADER] == "replica"
+
+    def test_that_shows_what_the_primary_holds_back_answers_nothing(self, standby, admin_client):
+        """A commit waits for a synchronous standby that is lost; this one has it already."""
+        a_book(subscriptions=5, services=1, plans=1)
+        settle()
+        Service.objects.update(full_price=40)
+        with superuser() as root, a_person() as person:
+            person.execute("UPDATE services_service SET full_price = 41")
+            root.execute("ALTER SYSTEM SET synchronous_standby_names = 'lost'")
+            root.execute("SELECT pg_reload_conf()")
+            until(lambda: root.execute("SHOW synchronous_standby_names").fetchone() == ("lost",))
+            commits = in_background(person.commit)
+            try:
+                until(lambda: root.execute(HELD_BACK).fetchone()[0])
+                for _ in range(3):
+                    response = admin_client.get("/api/services/")
+                    assert response[replica.HEADER] == "primary; unconfirmed"
+                    assert response.json()["result"][0]["full_price"] == 40
+                with connections["replica"].cursor() as cursor:
+                    cursor.execute("SELECT full_price FROM services_service")
+                    assert cursor.fetchone() == (41,)
+            finally:
+                root.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                root.execute("SELECT pg_reload_conf()")
+            commits.result()
+        settle()
+        assert admin_client.get("/api/services/").json()["result"][0]["full_price"] == 41
 
     def test_judges_an_instant_by_what_was_decided_before_it(self, standby, admin_client):
         """Without a worker: facts alone say what is in force."""
