@@ -192,7 +192,7 @@ def host_and_port(name: str) -> tuple[str, int] | None:
     host, _, port = given.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65_536:
         raise ImproperlyConfigured(
-            f"{name}={given!r} is not known; it is an address and a port, such as 0.0.0.0:9540, or"
-            " empty for none."
+            f"{name}={given!r} is not known; it is an address and a port, such as 0.0.0.0:9540 or"
+            " [::1]:9540, or empty for none."
         )
     return host.strip("[]"), int(port)
