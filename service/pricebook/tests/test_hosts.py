@@ -61,7 +61,7 @@ SELECT count(*) FROM pg_stat_activity
 
 @contextmanager
 def superuser():
-    """Of the primary."""
+    """A session of a superuser, on the primary."""
     params = connection.get_connection_params() | {"user": "postgres"}
     given = {each: params[each] for each in ("host", "port", "user", "dbname") if each in params}
     with psycopg.connect(**given, autocommit=True) as root:

@@ -14,14 +14,15 @@ from pricebook.local.programs import programs
 
 UNITS = CHECKOUT / "deploy" / "systemd"
 VENV = "/opt/pricebook/venv/bin/"
-# What a unit says for itself: where it listens, what it is called, where beat keeps its note.
+# A unit says these for itself: where it listens, its name, where beat keeps its note.
 OWN = {"--hostname", "--host", "--port", "--schedule"}
 
 
 def started_by(unit: str) -> list[str]:
     """The words of its command, without the Python or the venv that runs it."""
     text = (UNITS / unit).read_text().replace("\\\n", " ")
-    words = shlex.split(re.search(r"^ExecStart=(.*)$", text, re.MULTILINE)[1])
+    [command] = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    words = shlex.split(command)
     assert words[0].startswith(VENV)
     return without_own(words[1:] if words[0].endswith("python") else ["-m", "celery", *words[1:]])
 
