@@ -305,6 +305,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # a broker without room refuses: it may have some again
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_RESULT_EXPIRES = None  # there are none; otherwise beat would have a task for it

@@ -34,7 +34,7 @@ def test(arguments: list[str]) -> int:
     command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
     command += ["-c", str(CHECKOUT / "pyproject.toml")]
     # The given arguments come after these, and override them.
-    chosen = "not clients and not lost and not thorough and not traces and not " + (
+    chosen = "not clients and not lost and not thorough and not traces and not nights and not " + (
         "matrix" if browser else "browser"
     )
     command += ["-m", chosen]

@@ -245,6 +245,35 @@ class TestDatabase:
             finally:
                 cursor.execute("ALTER TABLE another_release RENAME TO django_session")
 
+    def test_whose_disk_is_full(self, browser):
+        """PostgreSQL's own error, raised by a trigger: a disk takes a server of its own (nights)."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN RAISE disk_full USING MESSAGE = ''could not extend file''; END'"
+            )
+            cursor.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT OR DELETE ON auth_user"
+                " EXECUTE FUNCTION no_room()"
+            )
+            cursor.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT OR DELETE ON django_session"
+                " EXECUTE FUNCTION no_room()"
+            )
+            try:
+                self.asked(
+                    browser,
+                    "database_full",
+                    "60",
+                    "post",
+                    page="/desk/log-out/",
+                    api="/api/clients/",
+                    company_name="New",
+                    email="new@example.com",
+                )
+            finally:
+                cursor.execute("DROP FUNCTION no_room CASCADE")
+
     def test_that_takes_no_writes(self, browser):
         with sessions_with(), connection.cursor() as cursor:
             cursor.execute("SET default_transaction_read_only = on")
