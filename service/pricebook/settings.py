@@ -194,6 +194,7 @@ database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
 DB_SILENCE_TIMEOUT = whole_number("DB_SILENCE_TIMEOUT", 8, 4, 7200)
 IDLE_TRANSACTION_TIMEOUT = seconds("IDLE_TRANSACTION_TIMEOUT", 8)
+LOCK_TIMEOUT = seconds("LOCK_TIMEOUT", 20)
 database["OPTIONS"] = session_limits.of_client(
     DB_CONNECT_TIMEOUT, DB_SILENCE_TIMEOUT
 ) | database.get("OPTIONS", {})

@@ -5,13 +5,13 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 from pricebook.kit.read_timeout import bound_reads
-from pricebook.kit.session_limits import bound_transactions
+from pricebook.kit.session_limits import bound_requests
 from pricebook.seeing import traces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
 traces.begin("web")
-bound_transactions(settings.DATABASES["default"])
+bound_requests(settings.DATABASES["default"])
 bound_reads(settings.DATABASES["default"])  # of the web server alone
 application = get_wsgi_application()
 
