@@ -22,7 +22,13 @@ from pricebook.local.valkey import Valkey
 from pricebook.tests.servers import until
 
 KEPT = ("PATH", "HOME", "PYTHONPYCACHEPREFIX")
-WRITES = ("subscriptions:read", "services:write", "price_states:set", "totals:read", "clients:write")
+WRITES = (
+    "subscriptions:read",
+    "services:write",
+    "price_states:set",
+    "totals:read",
+    "clients:write",
+)
 FILLED = "from services.tests.factories import a_book; a_book({rows}, services=2, plans=2)"
 
 
@@ -36,6 +42,7 @@ class Running:
         self.environment = {name: os.environ[name] for name in KEPT if name in os.environ}
         self.environment |= variables
         self.key = ""
+        self.patience = 30.0  # seconds for an answer
         with reserve(0) as held:
             self.port: int = held.getsockname()[1]
         command = [CHECKOUT / "pricebook", "--home", path, "--port", str(self.port), "up"]
@@ -58,7 +65,7 @@ class Running:
         finally:
             self.run("down")
 
-    # What people and programs see ---------------------------------------------------------------
+    # Seen by people and programs ---------------------------------------------------------------
 
     def says(self, words: str, since: int = 0) -> bool:
         """Whether the log of `up` and its parts has these words, behind a place in it."""
@@ -84,15 +91,17 @@ class Running:
         return done.stdout
 
     def faults(self) -> list[str]:
-        """What `doctor` finds to be wrong."""
+        """The faults that `doctor` finds."""
         lines = self.run("doctor").stdout.splitlines()
         return [line.removeprefix("✗ ") for line in lines if line.startswith("✗")]
 
     def ask(
-        self, method: str, path: str, body: Any = None, seconds: float = 30
+        self, method: str, path: str, body: Any = None, seconds: float | None = None
     ) -> tuple[int, dict[str, Any]]:
         """The status and the body of an answer; 0 and the error if there was none."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
+        client = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=seconds or self.patience
+        )
         headers = {"Authorization": f"Api-Key {self.key}", "Content-Type": "application/json"}
         try:
             client.request(method, path, body and json.dumps(body), headers)

@@ -271,7 +271,7 @@ class TestDatabase:
                 cursor.execute("ALTER TABLE another_release RENAME TO django_session")
 
     def test_whose_disk_is_full(self, browser):
-        """PostgreSQL's own error, raised by a trigger: a disk takes a server of its own (nights)."""
+        """PostgreSQL's own error, raised by a trigger; the tier `nights` fills a disk."""
         with connection.cursor() as cursor:
             cursor.execute(
                 "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
