@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     return int(bool(bad))
 
 
-# --- Things that happen -----------------------------------------------------------------------------
+# --- Things that happen -----------------------------------------------------------------------
 
 
 def list_prices_move(rows: int) -> int:
@@ -219,7 +219,7 @@ def a_year(parser: argparse.ArgumentParser, given: list[str]) -> dict[str, float
     return year
 
 
-# --- Their cost ----------------------------------------------------------------------------
+# --- Their cost --------------------------------------------------------------------------------
 
 
 def one_book(rows: int) -> dict[str, Taken]:
