@@ -34,7 +34,7 @@ from services.transfer import streaming
 
 # Tests that import the web server's application (live_server, the schema's tests) would limit reads
 # and transactions of the whole suite; tests of the limits set them themselves.
-settings.READ_TIMEOUT = settings.IDLE_TRANSACTION_TIMEOUT = 0
+settings.READ_TIMEOUT = settings.IDLE_TRANSACTION_TIMEOUT = settings.LOCK_TIMEOUT = 0
 # Servers of their own read its hashes too.
 settings.PASSWORD_HASHERS = ["pricebook.tests.passwords.QuickHasher"]
 

@@ -189,6 +189,7 @@ database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
 DB_SILENCE_TIMEOUT = whole_number("DB_SILENCE_TIMEOUT", 8, 4, 7200)
 IDLE_TRANSACTION_TIMEOUT = seconds("IDLE_TRANSACTION_TIMEOUT", 8)
+LOCK_TIMEOUT = seconds("LOCK_TIMEOUT", 20)
 database["OPTIONS"] = session_limits.of_client(
     DB_CONNECT_TIMEOUT, DB_SILENCE_TIMEOUT
 ) | database.get("OPTIONS", {})
@@ -312,6 +313,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_DB_REUSE_MAX = 1000  # one database session a process, not one a task
 CELERY_WORKER_CONSUMER = "pricebook.worker:Consumer"
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True  # a broker without room refuses: it may have some again
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_RESULT_EXPIRES = None  # there are none; otherwise beat would have a task for it

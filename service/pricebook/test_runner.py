@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management import CommandError
 
 # As pricebook/local/suite.py has them: tests that run only if one asks for them.
-APART = ("clients", "cluster", "drill", "hosts", "lost", "thorough", "traces", "upgrade")
+APART = ("clients", "cluster", "drill", "hosts", "lost", "nights", "thorough", "traces", "upgrade")
 
 
 class PytestRunner:

@@ -7,14 +7,14 @@ from django.core.wsgi import get_wsgi_application
 from pricebook.database.base import REPLICA
 from pricebook.database.watched import LOOK_AFTER_BESIDE, WatchedReplica, pulse
 from pricebook.kit.read_timeout import bound_reads
-from pricebook.kit.session_limits import bound_transactions
+from pricebook.kit.session_limits import bound_requests
 from pricebook.seeing import traces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
 traces.begin("web")
 for database in settings.DATABASES.values():
-    bound_transactions(database)
+    bound_requests(database)
     bound_reads(database)  # of the web server alone
 if REPLICA in settings.DATABASES:
     pulse.look_after = WatchedReplica.pulse.look_after = LOOK_AFTER_BESIDE

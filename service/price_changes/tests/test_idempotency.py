@@ -3,6 +3,8 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -101,13 +103,18 @@ class TestKey:
         ApiKey.objects.update(scopes=[*READ_SCOPES])
         assert plan(erp, "a").status_code == 403
 
-    def test_is_forgotten_after_two_days(self):
+    def test_is_forgotten_after_two_days_and_so_are_sessions_that_are_over(self):
+        for seconds in (-1, 60):
+            session = SessionStore()
+            session.set_expiry(seconds)
+            session.create()
         erp = a_program(**ALL)
         plan(erp, "old")
         AnsweredRequest.objects.update(answered_at=timezone.now() - timedelta(hours=49))
         plan(erp, "new")
         forget_answers()
         assert AnsweredRequest.objects.get().key == "new"
+        assert Session.objects.get().session_key == session.session_key
 
 
 @pytest.mark.django_db(transaction=True)

@@ -84,6 +84,16 @@ class DatabaseUnavailable(exceptions.APIException):
     wait = 5  # becomes Retry-After
 
 
+class DatabaseFull(exceptions.APIException):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "database_full"
+    default_detail = gettext_lazy(
+        "The database's disk is full: nothing was written. Its operator has to make room; try again"
+        " in a minute."
+    )
+    wait = 60  # becomes Retry-After
+
+
 class DatabaseReadOnly(exceptions.APIException):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "database_read_only"

@@ -5,11 +5,14 @@
     the same of the server's             for the server
     client_connection_check_interval     the same during a statement
     idle_in_transaction_session_timeout  a process that hangs with locks    IDLE_TRANSACTION_TIMEOUT
+    lock_timeout                         a request behind somebody's lock   LOCK_TIMEOUT
 
 The server's are startup options of our own sessions, so other programs keep theirs. Behind
 PgBouncer, which takes no options, they have to be set by role (docs/operating.md), and `missing`
-says so. The last one is for web servers and workers (`bound_transactions`): a command's transaction
-may wait for a person, or for a reader of its output.
+says so. The one of transactions is for web servers and workers (`bound_transactions`): a command's
+transaction may wait for a person, or for a reader of its output. So it may hold a lock for hours,
+and each request that waits for it holds a thread: the last one is for web servers
+(`bound_requests`).
 """
 
 from __future__ import annotations
@@ -72,6 +75,18 @@ def bound_transactions(database: dict[str, Any]) -> None:
     if settings.IDLE_TRANSACTION_TIMEOUT:
         milliseconds = round(settings.IDLE_TRANSACTION_TIMEOUT * 1000)
         options["options"] = with_options(options.get("options", ""), {IDLE: milliseconds})
+
+
+def bound_requests(database: dict[str, Any]) -> None:
+    """The same for a web server, whose requests wait for a lock of others no longer than
+    LOCK_TIMEOUT, and are answered 503 `crossed_writes` then."""
+    bound_transactions(database)
+    options = database.get("OPTIONS", {})
+    if settings.LOCK_TIMEOUT:
+        milliseconds = round(settings.LOCK_TIMEOUT * 1000)
+        options["options"] = with_options(
+            options.get("options", ""), {"lock_timeout": milliseconds}
+        )
 
 
 def may_pause() -> None:

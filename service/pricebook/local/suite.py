@@ -27,7 +27,7 @@ SERVERS = "PRICEBOOK_TEST_SERVERS"
 TEMPLATE = "PRICEBOOK_TEST_TEMPLATE"
 
 # Markers of tests that run only if one asks for them.
-TIERS = ("clients", "cluster", "drill", "hosts", "lost", "thorough", "traces", "upgrade")
+TIERS = ("clients", "cluster", "drill", "hosts", "lost", "nights", "thorough", "traces", "upgrade")
 
 
 def test(arguments: list[str]) -> int:

@@ -29,6 +29,7 @@ COLOURS = dict(zip(NAMES, (36, 32, 92, 34, 33, 35), strict=True))
 LONGEST_PAUSE = 30  # seconds between two starts of a process that keeps dying
 SETTLED = 60  # seconds of running after which the pause is the shortest again
 STOP_SECONDS = 15
+LOOK_SECONDS = 2  # between two looks at the servers
 
 
 def up(arguments: list[str]) -> int:
@@ -235,7 +236,9 @@ class Supervisor:
         # Counts begin anew with a run; those of a process that is started again go on.
         shutil.rmtree(runner.home.run / "times", ignore_errors=True)
         self.watched = [Watched(name) for name in NAMES]
-        self.servers_seen = time.monotonic()
+        self.servers_due = time.monotonic() + LOOK_SECONDS
+        self.servers_pause = 1.0
+        self.status_is_written = True
         self.selector = selectors.DefaultSelector()
         self.colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -266,12 +269,28 @@ class Supervisor:
                 say(f"{watched.name} ended with {code}; starts again in {watched.pause:.0f} s")
                 watched.pause = min(watched.pause * 2, LONGEST_PAUSE)
         self.start_what_is_due()
-        if time.monotonic() > self.servers_seen + 2:
-            for server in self.runner.embedded():
-                if not server.running():
-                    say(f"{server.name} has ended; starting it again")
-                    self.runner.start_servers()
-            self.servers_seen = time.monotonic()
+        if time.monotonic() > self.servers_due:
+            self.look_at_servers()
+            if not self.status_is_written:
+                self.write_status()
+
+    def look_at_servers(self) -> None:
+        """Start the servers again that have ended. One that can't start is tried again, for ever:
+        a disk that is full has room some day, and the others are of use meanwhile.
+        """
+        pause = float(LOOK_SECONDS)
+        for server in self.runner.embedded():
+            if server.running():
+                continue
+            say(f"{server.name} has ended; starting it again")
+            try:
+                self.runner.start_servers()
+            except Exception as error:  # of the launcher, the disk, or the database
+                pause = self.servers_pause = min(self.servers_pause * 2, LONGEST_PAUSE)
+                say(f"{error}\npricebook | it is tried again in {pause:.0f} s")
+            else:
+                self.servers_pause = 1.0
+        self.servers_due = time.monotonic() + pause
 
     def start_what_is_due(self) -> None:
         for watched in self.watched:
@@ -302,8 +321,15 @@ class Supervisor:
         )
         path = status_file(self.runner.home)
         new = path.with_suffix(".new")
-        new.write_text(text)
-        new.replace(path)
+        try:
+            new.write_text(text)
+            new.replace(path)
+        except OSError as error:
+            if self.status_is_written:
+                say(f"can't write {path}: {error.strerror}; doctor knows no processes meanwhile")
+            self.status_is_written = False
+        else:
+            self.status_is_written = True
 
     def read(self, watched: Watched) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -18,7 +18,7 @@ from django.utils.encoding import escape_uri_path
 
 from pricebook.kit import replica
 from pricebook.kit.access import Program
-from pricebook.seeing.measured import REPLICA_READS, REQUESTS
+from pricebook.seeing.measured import REPLICA_READS, REQUESTS, count
 
 logger = logging.getLogger("pricebook.access")
 
@@ -38,7 +38,7 @@ class AccessMiddleware:
         match = request.resolver_match
         route = "" if match is None else match.route
         method = request.method if request.method in METHODS else "other"
-        REQUESTS.labels(method, route, str(response.status_code)).observe(seconds)
+        count(REQUESTS, (method, route, str(response.status_code)), seconds)
         if logger.isEnabledFor(logging.INFO):
             _log(request, response, seconds, route)
         return response

@@ -31,10 +31,10 @@ def end(task_id: str, task: Any, state: str | None = None, **kwargs: Any) -> Non
     began = _began.pop(task_id, None)
     log_context.clear()
     if began is not None:
-        from pricebook.seeing.measured import TASKS
+        from pricebook.seeing.measured import TASKS, count
 
         outcome = (state or "unknown").lower()
-        TASKS.labels(task.name, outcome).observe(time.perf_counter() - began)
+        count(TASKS, (task.name, outcome), time.perf_counter() - began)
 
 
 class Quiet(WSGIRequestHandler):

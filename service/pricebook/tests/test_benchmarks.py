@@ -18,6 +18,7 @@ from benchmarks import __main__ as bench
 from benchmarks import (
     cachalot_writes,
     goals,
+    growth,
     index_cost,
     ladder,
     list_page,
@@ -301,6 +302,24 @@ class TestGoals:
         assert (Subscription.objects.count(), Plan.objects.count()) == (40, 8)
         again = import_book(io.BytesIO(file))
         assert (again.subscriptions_new, again.subscriptions_same) == (0, 40)
+
+
+class TestGrowth:
+    def taken(self, rows, stored):
+        return {"a row": growth.Taken(rows, {"table": (stored, 0)}, 5 * rows, 0.001 * rows, 1.0)}
+
+    def test_is_a_line_whose_prediction_is_judged(self):
+        sizes = {rows: self.taken(rows, 1_000 + 7 * rows) for rows in (100, 200, 300)}
+        found, bad = growth.checked(sizes | {1_000: self.taken(1_000, 8_000)})
+        assert [round(line["predicted"]) for line in found[:2]] == [8_000, 5_000]
+        assert bad == []
+        for further_off, is_bad in ((9_300, 0), (9_500, 1)):  # 14 % and 15.8 %
+            assert len(growth.checked(sizes | {1_000: self.taken(1_000, further_off)})[1]) == is_bad
+
+    def test_leaves_out_at_the_end_of_a_year_what_is_forgotten_by_then(self):
+        assert growth.Taken(1, {"table": (365, 0)}, 0, 0, 0).kept == 365
+        answers = growth.Taken(1, {"pricebook_answeredrequest": (300, 65)}, 0, 0, 0)
+        assert answers.kept == pytest.approx(2)
 
 
 class TestPeers:

@@ -18,7 +18,14 @@ from rest_framework.test import APIClient
 from pricebook.database import watched
 from pricebook.database.watched import Watched
 from pricebook.kit import session_limits
-from pricebook.kit.session_limits import IDLE, LONG_PAUSE, bound_transactions, may_pause, missing
+from pricebook.kit.session_limits import (
+    IDLE,
+    LONG_PAUSE,
+    bound_requests,
+    bound_transactions,
+    may_pause,
+    missing,
+)
 from pricebook.tests.path_between import PathBetween, to_postgres
 from pricebook.tests.servers import until
 from pricebook.tests.web import WebServer
@@ -92,6 +99,24 @@ class TestTransaction:
             may_pause()
             cursor.execute(f"SHOW {IDLE}")
             assert cursor.fetchone() == (then,)
+
+
+class TestLock:
+    """A psql in which somebody has written and gone home."""
+
+    def test_of_others_keeps_no_request_waiting_for_ever(self, browser, settings):
+        settings.LOCK_TIMEOUT = 0.1
+        service = a_service(full_price=100)
+        writer = APIClient()
+        writer.cookies = browser.cookies
+        with sessions_with() as database, a_person() as stopped:
+            bound_requests(database)
+            stopped.execute("UPDATE services_service SET name = 'Held'")
+            page = f"/api/services/{service.pk}/"
+            answer = writer.patch(page, {"name": "New"}, format="json")
+            stopped.execute("ROLLBACK")
+        assert (answer.status_code, answer.json()["code"]) == (503, "crossed_writes")
+        assert answer["Retry-After"] == "2"
 
 
 class TestLimits:
@@ -244,6 +269,35 @@ class TestDatabase:
                 )
             finally:
                 cursor.execute("ALTER TABLE another_release RENAME TO django_session")
+
+    def test_whose_disk_is_full(self, browser):
+        """PostgreSQL's own error, raised by a trigger; the tier `nights` fills a disk."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN RAISE disk_full USING MESSAGE = ''could not extend file''; END'"
+            )
+            cursor.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT OR DELETE ON auth_user"
+                " EXECUTE FUNCTION no_room()"
+            )
+            cursor.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT OR DELETE ON django_session"
+                " EXECUTE FUNCTION no_room()"
+            )
+            try:
+                self.asked(
+                    browser,
+                    "database_full",
+                    "60",
+                    "post",
+                    page="/desk/log-out/",
+                    api="/api/clients/",
+                    company_name="New",
+                    email="new@example.com",
+                )
+            finally:
+                cursor.execute("DROP FUNCTION no_room CASCADE")
 
     def test_that_takes_no_writes(self, browser):
         with sessions_with(), connection.cursor() as cursor:

@@ -22,6 +22,7 @@ from django.conf import settings as configured
 from django.db import connection
 from django.test import Client as Browser
 from django.test import RequestFactory
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
 from events.models import Derived
@@ -36,7 +37,7 @@ from pricebook.kit.log_lines import JSONFormatter
 from pricebook.local.paths import CHECKOUT
 from pricebook.seeing import PATHS, collector, probes, readiness, statements, task_times
 from pricebook.seeing.look import NAME, Look, NoAnswer
-from pricebook.seeing.measured import exposed
+from pricebook.seeing.measured import FIRST, exposed
 from pricebook.tests.servers import SERVICE, on_this_database, until
 from services import sweeps
 from services.audit import book_check
@@ -326,6 +327,16 @@ class TestMetrics:
             env=on_this_database() | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "times")},
         )  # fmt: skip
         assert 'task_seconds_count{outcome="success",task="t"} 3.0' in found.stdout, found.stderr
+
+    def test_have_their_room_on_the_disk_before_it_is_written(self, tmp_path):
+        """Writing into a hole of a file ends a process, when the disk is full."""
+        counts = values.MmapedDict(str(tmp_path / "counts"))
+        for number in range(2_000):
+            counts.write_value(f"a series with a long name {number}", 1.0, 0.0)
+            file = (tmp_path / "counts").stat()
+            assert file.st_blocks * 512 >= file.st_size
+        assert file.st_size > FIRST
+        counts.close()
 
 
 def another(name):
