@@ -22,6 +22,7 @@ from events.lines import LISTED, Fact, Key, Line
 from events.models import Derived, Event, Happening
 from pricebook.kit.currency import plain
 from pricebook.kit.points import at_point
+from pricebook.kit.session_limits import may_pause
 from services import lives
 from services.ledger.place import Place
 from services.models import Life
@@ -155,6 +156,7 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
         read = lines.read(xact, entry_id, loaded, limit)
         if not read:
             return 0, 0
+        may_pause()  # it computes for seconds, on a busy host for longer than a transaction may idle
         events = list(_made(read))
         at_point("events made")
         Event.objects.bulk_create(
