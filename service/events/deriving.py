@@ -156,7 +156,7 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
         read = lines.read(xact, entry_id, loaded, limit)
         if not read:
             return 0, 0
-        may_pause()  # it computes for seconds, on a busy host for longer than a transaction may idle
+        may_pause()  # on a busy host it computes for longer than a transaction may idle
         events = list(_made(read))
         at_point("events made")
         Event.objects.bulk_create(
