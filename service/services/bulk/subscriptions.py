@@ -130,9 +130,13 @@ SELECT line, id, moves, ended_before, ended_at,
  WHERE (is_new AND ended_at IS NOT NULL)
     OR (differs AND (ended_before IS NOT NULL OR ended_at IS NOT NULL))
 """
+# Those that rows leave, too: a row that says something else and moves is written there first.
 LOCK_PAIRS = """
 SELECT lock_pairs(array_agg(DISTINCT service_id), array_agg(DISTINCT plan_id))
-  FROM bulk_found WHERE is_new OR differs
+  FROM (SELECT service_id, plan_id FROM bulk_found WHERE is_new OR differs
+         UNION ALL
+        SELECT book.service_id, book.plan_id
+          FROM bulk_found JOIN services_subscription book USING (id) WHERE differs) pair
 """
 SAY = """
 UPDATE services_subscription book

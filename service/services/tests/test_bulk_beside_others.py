@@ -13,11 +13,12 @@ from django.db import connection
 
 from keys.tests.making import a_key
 from pricebook.kit.scopes import SCOPES
+from pricebook.tests.servers import until
 from services import jobs, repricing
 from services.audit import book_check
 from services.bulk.running import Wanted
 from services.jobs import JobRefused
-from services.models import Subscription
+from services.models import Service, Subscription
 from services.tests.factories import a_client, a_plan, a_service, a_subscription
 from services.tests.interleaving import a_person, in_background
 from services.tests.programs import a_writer
@@ -157,6 +158,36 @@ def test_nobody_s_write_ends_in_a_deadlock(seed, monkeypatch):
     assert deadlocks() == before
     repricing.reprice()
     assert not book_check.check().differs
+
+
+def test_what_a_row_leaves_is_locked_with_what_it_comes_to():
+    """Else an edit of both, in their order, and the bulk would each wait for the other."""
+    left, come_to = a_service(10).pk, a_service(20).pk
+    row = a_subscription(service=Service.objects.get(pk=left), source="crm", external_id="1")
+    line = {"source": "crm", "external_id": "1", "service": come_to, "comment": "moved"}
+    line |= {"client": row.client_id, "plan": row.plan_id}
+    erp, before = a_writer(a_key("erp", *SCOPES)[1]), deadlocks()
+    with a_person() as ann:
+        ann.execute(EDIT, [11, left])
+        bulk = in_background(erp.post, "/api/subscriptions/bulk/", {"lines": [line]})
+        until(waits_for_a_lock)
+        ann.execute("SET lock_timeout = '10s'")
+        ann.execute(EDIT, [21, come_to])
+        assert bulk.running
+        ann.commit()
+    assert bulk.result().status_code == 200
+    row.refresh_from_db()
+    assert (row.service_id, row.comment) == (come_to, "moved")
+    assert deadlocks() == before
+
+
+EDIT = "UPDATE services_service SET full_price = %s WHERE id = %s"
+
+
+def waits_for_a_lock():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return cursor.fetchone()[0]
 
 
 def deadlocks():
