@@ -23,6 +23,7 @@ from events.lines import LISTED, Fact, Key, Line
 from events.models import Derived, Event, Happening
 from pricebook.kit.currency import plain
 from pricebook.kit.points import at_point
+from pricebook.kit.session_limits import may_pause
 from services.ledger.changes_feed import Place
 
 LINES = 10_000  # in a transaction
@@ -169,6 +170,7 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
         read = lines.read(xact, entry_id, loaded, limit)
         if not read:
             return 0, 0
+        may_pause()  # it computes for longer than that, where many lines wait and the host is busy
         events = list(_made(read))
         at_point("events made")
         Event.objects.bulk_create(
