@@ -4,31 +4,34 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init, task_prerun
+from celery.signals import beat_init, celeryd_init, task_prerun
+
+from pricebook import brokers
+from pricebook.kit import amqp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
-app = Celery("pricebook")
+amqp.use()
+app = Celery("pricebook", amqp="pricebook.queues:AMQP")
 # Without the namespace every CELERY_* setting is ignored, and nothing says so.
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-# Seconds that a worker waits for an answer of its broker. Without a limit it would wait for ever
-# where none is to come and nobody says so: the host is gone, or the server hung and was replaced.
-PATIENCE = 5
-
-
 @celeryd_init.connect
-def be_patient(conf: Any, **kwargs: Any) -> None:
-    """Nobody waits for a worker: it keeps to a slow broker, and returns to a lost one."""
-    conf.broker_transport_options = {
-        "visibility_timeout": conf.broker_transport_options["visibility_timeout"],
-        "socket_timeout": PATIENCE,
-        "socket_connect_timeout": PATIENCE,
+def be_patient(conf: Any = None, **kwargs: Any) -> None:
+    """Nobody waits for a worker or beat: it keeps to a slow broker, and returns to a lost one."""
+    from django.conf import settings
+
+    conf = conf or app.conf
+    conf.broker_connection_timeout = brokers.PATIENCE
+    conf.broker_transport_options = settings.BROKER.options(brokers.PATIENCE)
+    if not settings.BROKER.is_amqp:
         # The connection that waits for messages is polled this often, so that no timeout ends it.
-        "health_check_interval": PATIENCE,
-    }
+        conf.broker_transport_options["health_check_interval"] = brokers.PATIENCE
+
+
+beat_init.connect(be_patient)
 
 
 @celeryd_init.connect

@@ -24,6 +24,7 @@ from events import addresses
 from pricebook.local.suite import SERVERS, TEMPLATE
 from pricebook.tests.append_only import emptying
 from pricebook.tests.servers import Valkey, Worker, out_of_time, until
+from services import lives
 from services.models import Plan, Service, Subscription, renew_clock
 from services.reading import copies
 from services.repricing import chunks
@@ -78,16 +79,29 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    with django_db_blocker.unblock():
+        make_tables_ready()
+        begin_first_life()
+        renew_clock()  # as the first sweep after a start does
+
+
+def make_tables_ready() -> None:
     """Tests with transactions of their own empty all tables after them, the ledger too.
 
     Tests make the statistics that they need. Autovacuum could come at any moment and count only
     committed rows: none of a table that a test has filled, and its plan would depend on that.
     """
-    with django_db_blocker.unblock(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(emptying("DISABLE"))
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-        renew_clock()  # as the first sweep after a start does
+
+
+def begin_first_life() -> None:
+    """A copy of a database is another life of it, but the tests' own is the first one."""
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE services_life")
+    lives.begin()
 
 
 # Django makes the rows of these anew whenever it empties them, which takes twice as long as the
@@ -111,6 +125,8 @@ def empty_tables(_: TransactionTestCase) -> None:
             # This begins the subtotals anew, and with them the version of the book.
             found.add("services_subscription")
             cursor.execute(f"TRUNCATE {', '.join(found)} CASCADE")
+        # Else a test's first write would begin it, and others wait for the end of that transaction.
+        cursor.execute("SELECT begin_life()")
 
 
 @pytest.fixture(scope="session", autouse=True)

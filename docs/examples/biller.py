@@ -48,6 +48,8 @@ ENTRY = (
     "started_at", "ended_at", "unpaid_since", "currency",
 )  # fmt: skip
 
+OF_ANOTHER = ("place_of_another_life", "place_ahead")
+
 
 def opened() -> sqlite3.Connection:
     database = sqlite3.connect(STORE, isolation_level=None, timeout=30)
@@ -82,9 +84,10 @@ def read_on(database: sqlite3.Connection) -> None:
         try:
             page = asked("/api/ledger/", limit=1000, after=place)
         except urllib.error.HTTPError as error:
-            if place is None or json.loads(error.read()).get("code") != "place_ahead":
+            if place is None or json.loads(error.read()).get("code") not in OF_ANOTHER:
                 raise
-            # The server was restored from a backup: begin anew, and check what was billed since.
+            # The book was restored, and lacks what we have read last. To read on from the answer's
+            # `common_until`, and compare, would do. This begins anew: compare what was billed.
             print("the place is of another history: reading it all again", file=sys.stderr)
             begin_anew(database)
             continue

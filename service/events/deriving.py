@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
 
 from events import lines
 from events.lines import LISTED, Fact, Key, Line
@@ -24,7 +23,9 @@ from events.models import Derived, Event, Happening
 from pricebook.kit.currency import plain
 from pricebook.kit.points import at_point
 from pricebook.kit.session_limits import may_pause
-from services.ledger.changes_feed import Place
+from services import lives
+from services.ledger.place import Place
+from services.models import Life
 
 LINES = 10_000  # in a transaction
 
@@ -33,24 +34,9 @@ LINES = 10_000  # in a transaction
 LOCK = "SELECT pg_try_advisory_xact_lock('events_derived'::regclass::oid::int, 0)"
 # In a statement of its own: it sees what the last deriver has committed.
 PLACE = """
-SELECT xact, entry_id, number, loaded_id,
-       xact >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
-  FROM events_derived
+SELECT xact, entry_id, number, loaded_id, life, this_life() FROM events_derived
 """
-BEGIN = "INSERT INTO events_derived (id) VALUES (1)"
-# A dump that was loaded into another server has places of the first one, which may count further.
-LOADED = """
-WITH server AS (SELECT pg_snapshot_xmin(now)::text::bigint AS oldest,
-                       pg_snapshot_xmax(now)::text::bigint AS next
-                  FROM pg_current_snapshot() now)
-UPDATE events_derived
-   SET xact = server.oldest, entry_id = 0,
-       loaded_id = greatest(0,
-           (SELECT max(id) FROM services_ledgerentry WHERE xact >= server.next),
-           (SELECT max(id) FROM services_movedfollowers WHERE xact >= server.next),
-           (SELECT max(id) FROM services_correctedentry WHERE xact >= server.next))
-  FROM server
-"""
+BEGIN = "INSERT INTO events_derived (id, life) VALUES (1, this_life())"
 TOLD = "DELETE FROM events_happening WHERE (xact, id) <= (%s, %s)"
 
 
@@ -163,14 +149,14 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
         cursor.execute(PLACE)
         if (place := cursor.fetchone()) is None:
             cursor.execute(BEGIN)
-            place = 0, 0, 0, 0, False
-        xact, entry_id, number, loaded, is_ahead = place
-        if is_ahead:
-            return _begin_anew(cursor)
+            place = 0, 0, 0, 0, 0, 0
+        xact, entry_id, number, loaded, life, this_life = place
+        if life != this_life:
+            _begin_life(life, this_life)
         read = lines.read(xact, entry_id, loaded, limit)
         if not read:
             return 0, 0
-        may_pause()  # it computes for longer than that, where many lines wait and the host is busy
+        may_pause()  # on a busy host it computes for longer than a transaction may idle
         events = list(_made(read))
         at_point("events made")
         Event.objects.bulk_create(
@@ -195,11 +181,16 @@ def _derive_some(limit: int) -> tuple[int, int] | None:
     return len(read), len(events)
 
 
-def _begin_anew(cursor: CursorWrapper) -> tuple[int, int]:
-    """Go on in a server that has not come to the place: what is recorded here is told, and that."""
-    cursor.execute(LOADED)
-    Happening.objects.note("book.loaded")
-    return 0, 0
+def _begin_life(before: int, life: int) -> None:
+    """Go on in another life of the database: what is recorded in it is told, and that it began.
+
+    A promotion alone is not told: receivers lose nothing by it as a rule, and the place of the feed
+    tells the one that does.
+    """
+    Derived.objects.update(life=life)
+    begun = Life.objects.filter(number__gt=before, number__lte=life)
+    if begun.exclude(why=Life.Why.PROMOTED).exists():
+        Happening.objects.note("book.loaded")
 
 
 def _made(read: list[Line]) -> Iterator[Made]:
@@ -212,11 +203,12 @@ def _made(read: list[Line]) -> Iterator[Made]:
         for fact in facts
     ]
     known = lines.known_elsewhere(shown)
+    all_lives = lives.lives()
     for group in groups:
         if group.happened is not None:
             yield _happened(group.happened, group.place)
         for key, facts in group.facts.items():
-            yield _told(key, facts, group, known)
+            yield _told(key, facts, group, known, all_lives)
 
 
 def _grouped(read: list[Line]) -> list[Group]:
@@ -247,7 +239,13 @@ def _happened(happening: Happening, place: tuple[int, int]) -> Made:
     return Made(happening.type, happening.occurred_at, happening.recorded_at, data, place)
 
 
-def _told(key: Key, facts: list[Fact], group: Group, known: dict[int, dict[str, Any]]) -> Made:
+def _told(
+    key: Key,
+    facts: list[Fact],
+    group: Group,
+    known: dict[int, dict[str, Any]],
+    all_lives: list[Life],
+) -> Made:
     rows = sum(fact.rows for fact in facts)
     items = None
     if rows <= LISTED:
@@ -256,8 +254,8 @@ def _told(key: Key, facts: list[Fact], group: Group, known: dict[int, dict[str, 
         "count": rows,
         "subscriptions": items,
         "effective_at": min(fact.effective_at for fact in facts),
-        "feed_after": str(Place(*group.after)),
-        "feed_until": str(Place(*group.place)),
+        "feed_after": str(lives.of_its_life(Place(*group.after), all_lives)),
+        "feed_until": str(lives.of_its_life(Place(*group.place), all_lives)),
     }
     if key.type == "prices.moved":
         before = sum((fact.before for fact in facts), Decimal(0))

@@ -29,7 +29,8 @@ from events.given import (
 )
 from events.models import Endpoint, Event
 from events.queues import forgotten, found, last_number, oldest_number, unknown
-from services.ledger.changes_feed import Place
+from services import lives
+from services.ledger.place import Place
 from services.models import book_clock
 
 MOST = 100  # endpoints: each is looked at whenever there is an event
@@ -211,6 +212,18 @@ def _first(place: Place | None, since: datetime | None, oldest: int, last: int) 
         or (since is not None and since < kept.recorded_at)
     ):
         raise forgotten(oldest)
+    if place is not None:
+        try:
+            lives.check(place)
+        except lives.Parted as error:
+            raise EndpointRefused(
+                "place_of_another_life",
+                error.detail,
+                410,
+                parameter="place",
+                value=str(place),
+                common_until=error.common,
+            ) from None
     events = (
         Event.objects.behind(place)
         if place is not None

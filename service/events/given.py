@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from events import addresses
 from events.types import TYPES
 from pricebook.kit.refusal import Refusal
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 
 LONGEST_NAME, LONGEST_REASON = 100, 300
 OVERLAP_HOURS, LONGEST_OVERLAP_HOURS = 24, 720

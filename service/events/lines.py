@@ -26,22 +26,22 @@ PLACES = """
 SELECT xact, id, first_id, source FROM (
     (SELECT xact, id, id AS first_id, 'happening' AS source FROM events_happening
       WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
-        AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        AND xact < ledger_oldest()
       ORDER BY xact, id LIMIT %(limit)s)
     UNION ALL
     (SELECT xact, id, id, 'entry' FROM services_ledgerentry
       WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
-        AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        AND xact < ledger_oldest()
       ORDER BY xact, id LIMIT %(limit)s)
     UNION ALL
     (SELECT xact, id, entry_ids[1], 'followers' FROM services_movedfollowers
       WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
-        AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        AND xact < ledger_oldest()
       ORDER BY xact, id LIMIT %(limit)s)
     UNION ALL
     (SELECT xact, id, id, 'correction' FROM services_correctedentry
       WHERE (xact, id) > (%(xact)s, %(id)s) AND id > %(loaded)s
-        AND xact < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        AND xact < ledger_oldest()
       ORDER BY xact, id LIMIT %(limit)s)) line
  ORDER BY xact, id LIMIT %(limit)s
 """

@@ -18,7 +18,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _lazy
 
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 from services.models import Clock, book_clock
 from services.models.ledger import number_of_the_ledger, writing_transaction
 
@@ -66,6 +66,7 @@ class Derived(models.Model):
     number = models.BigIntegerField(db_default=0)
     # Entries up to this id are of a server from which the book was loaded into this one.
     loaded_id = models.BigIntegerField(db_default=0)
+    life = models.BigIntegerField(db_default=1)  # the database's, when events were made last
 
     class Meta:
         constraints = [models.CheckConstraint(name="derived_is_one_row", condition=Q(id=1))]

@@ -30,6 +30,7 @@ CREATE TABLE events_derived (
     entry_id bigint NOT NULL DEFAULT 0,
     number bigint NOT NULL DEFAULT 0,
     loaded_id bigint NOT NULL DEFAULT 0,
+    life bigint NOT NULL DEFAULT 1,
     CONSTRAINT events_derived_pkey PRIMARY KEY (id),
     CONSTRAINT derived_is_one_row CHECK (id = 1)
 );

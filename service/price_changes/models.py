@@ -125,6 +125,8 @@ class PriceChange(models.Model):
     # The transactions that the preview could see; and for a change of the catalogue, how many
     # subscriptions were written between the preview and the start.
     preview_snapshot = models.TextField(null=True)
+    # The life of the database in which it was made; NULL: the first one.
+    preview_life = models.BigIntegerField(null=True, editable=False)
     drift = models.BigIntegerField(null=True)
     approved_by = models.CharField(max_length=150, db_default="")
     approved_at = models.DateTimeField(null=True)

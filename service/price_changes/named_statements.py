@@ -83,7 +83,7 @@ def _previews(example: Examples) -> list[NamedStatement]:
             "counts subscriptions that were written between the preview and the start",
             START,
             drift.DRIFT.format(column="service_id"),
-            {"seen": "1:1:", "id": example.middle.service_id},
+            {"seen": "1:1:", "offset": 0, "id": example.middle.service_id},
         ),
     ]
 

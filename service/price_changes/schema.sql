@@ -149,6 +149,7 @@ CREATE TABLE price_changes_pricechange (
     rejected_because character varying(1000) NOT NULL DEFAULT ''::character varying,
     notice_days smallint,
     notice_by date,
+    preview_life bigint,
     CONSTRAINT price_changes_pricechange_pkey PRIMARY KEY (id),
     CONSTRAINT price_change_status_known CHECK (status::text = ANY (ARRAY['planned'::character varying, 'scheduled'::character varying, 'held'::character varying, 'applying'::character varying, 'paused'::character varying, 'applied'::character varying, 'cancelled'::character varying, 'reverted'::character varying]::text[])),
     CONSTRAINT price_change_values_exact CHECK (old_value = round(old_value, minor_unit()) AND new_value = round(new_value, minor_unit()) AND floor = round(floor, minor_unit()) AND ceiling = round(ceiling, minor_unit()) AND rounding_step = round(rounding_step, minor_unit()) AND operand = round(operand, 4) AND (plan_id IS NULL OR new_value = round(new_value, 0))),

@@ -9,6 +9,7 @@ from django.core import checks
 from pricebook.kit import (
     idle,  # noqa: F401 - a log-in is noted from the first one on
     letters,
+    pooler,
     sql_log,
 )
 from pricebook.kit.named_statements import SOURCES
@@ -35,6 +36,7 @@ class PricebookConfig(AppConfig):
 
         SOURCES.append(_statements)
         checks.register(checks.Tags.database)(letters.check_letters)
+        checks.register(checks.Tags.database)(pooler.check_pooler)
         if settings.LOG_SQL != "off":
             sql_log.start()
 

@@ -18,6 +18,8 @@ from pricebook import queues
 logger = logging.getLogger(__name__)
 # Entries that come more often than that are sweeps: one that is left out has another one after it.
 OFTEN = 300.0  # seconds
+# Seconds until a message is sent again that the broker did not take, of whatever entry.
+AGAIN = 5.0
 
 
 class Scheduler(beat.PersistentScheduler):
@@ -49,9 +51,16 @@ class Scheduler(beat.PersistentScheduler):
         if _every(entry) < OFTEN and self._is_crowded(entry, producer or self.producer):
             logger.warning("%s is not sent: its queue is full, no worker takes it.", entry.name)
             return None
-        return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        try:
+            return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
+        except beat.SchedulingError:
+            every = _every(entry)
+            self.sent[entry.name] = time.monotonic() - every + min(every, AGAIN)
+            raise
 
     def _when(self, entry: Any, seconds: float, *args: Any) -> float:
+        if entry is not None:  # it may have to be sent again before its time
+            seconds = min(seconds, self._left(entry))
         return time.monotonic() + max(0.0, seconds - 0.01)  # as Celery's, a little early
 
     def _left(self, entry: Any) -> float:

@@ -10,9 +10,29 @@ from typing import Any
 
 from amqp.exceptions import NotFound
 from celery import Task, current_app
+from celery.app import amqp
+from kombu import Queue
 from kombu.exceptions import ChannelError
 
+from pricebook.kit.amqp import quorum_queue
+
 MOST = 100
+
+
+class Queues(amqp.Queues):
+    """Celery's, except that a quorum queue that is asked for by name is as ours are."""
+
+    create_missing_queue_type: str
+
+    def new_missing(self, name: str) -> Queue:
+        if self.create_missing_queue_type == "quorum":
+            return quorum_queue(name)
+        made: Queue = super().new_missing(name)
+        return made
+
+
+class AMQP(amqp.AMQP):
+    queues_cls = Queues
 
 
 def is_crowded(task: Task) -> bool:

@@ -2,16 +2,16 @@
 
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import IsolationLevel
 
+from pricebook import brokers, variables
 from pricebook.admin_site import UNFOLD  # noqa: F401 - a setting, in a module of its own
 from pricebook.api_schema.setting import SPECTACULAR_SETTINGS  # noqa: F401 - as above
 from pricebook.beat_schedule import CELERY_BEAT_SCHEDULE  # noqa: F401 - as above
 from pricebook.database.watched import Watched
-from pricebook.kit import session_limits, zone_rules
+from pricebook.kit import amqp, session_limits, zone_rules
 from pricebook.kit.currency import minor_unit_of
 from pricebook.logs import (  # noqa: F401 - settings
     LOG_LEVEL,
@@ -28,8 +28,6 @@ from pricebook.variables import (
     one_of,
     percent,
     seconds,
-    server,
-    tls_of_amqp,
     whole_number,
 )
 
@@ -100,6 +98,7 @@ MIDDLEWARE = [
     "pricebook.kit.request_id.RequestIdMiddleware",
     "pricebook.seeing.probes.ProbesMiddleware",
     "pricebook.seeing.access_log.AccessMiddleware",
+    "pricebook.kit.without_primary.WithoutPrimaryMiddleware",
     "services.ledger.requests.NotedRequestsMiddleware",
     "pricebook.kit.content_policy.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -179,16 +178,12 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = not Path(STATIC_ROOT).is_dir()
 
 # --- PostgreSQL -------------------------------------------------------------------------------
 
-if env.str("DATABASE_URL", ""):
-    database = env.db_url("DATABASE_URL")
-    database["HOST"] = unquote(database["HOST"])  # a socket directory arrives as %2Fpath
-else:
-    database = {
-        "HOST": env.str("DB_HOST", ""),
-        "NAME": env.str("DB_NAME", "pricebook"),
-        "USER": env.str("DB_USER", "pricebook"),
-        "PASSWORD": env.str("DB_PASS", ""),
-    }
+# Several hosts, a replica, a pooler: docs/hosts.md.
+database = variables.database("DATABASE_URL", "read-write") or {
+    "NAME": env.str("DB_NAME", "pricebook"),
+    "USER": env.str("DB_USER", "pricebook"),
+    "PASSWORD": env.str("DB_PASS", ""),
+} | variables.hosts_of("DB_HOST", "DB_PORT", "read-write")
 database |= {"ENGINE": "pricebook.database", "CONN_HEALTH_CHECKS": True}
 # Their meaning: pricebook/kit/session_limits.py. Seconds; for the first two whole ones.
 DB_CONNECT_TIMEOUT = whole_number("DB_CONNECT_TIMEOUT", 4, 2, 60)
@@ -203,19 +198,21 @@ database["OPTIONS"] = session_limits.of_client(
 # The threshold is the similarity, of 1, that a word must have in the search: a wrong letter in the
 # middle of five leaves a third, and so do two swapped ones in the middle of seven. The server's
 # default is 0.6.
-startup = env.str("DB_STARTUP_OPTIONS", "-c jit=off -c pg_trgm.word_similarity_threshold=0.33")
+OF_SESSION = "-c jit=off -c pg_trgm.word_similarity_threshold=0.33"
+startup = env.str("DB_STARTUP_OPTIONS", OF_SESSION)
 if startup:
     database["OPTIONS"]["options"] = session_limits.of_server(startup, DB_SILENCE_TIMEOUT)
 # See pricebook/kit/prepared.py. An older PgBouncer would hand out a session that does not have
 # them.
 PREPARED_STATEMENTS = env.bool("DB_PREPARED_STATEMENTS", bool(startup))
+database["DISABLE_SERVER_SIDE_CURSORS"] = not startup
 # The locks of migration 0002_price_rule rely on it, whatever the server's default is.
 database["OPTIONS"]["isolation_level"] = IsolationLevel.READ_COMMITTED
 if env.bool("DB_POOL", False):  # for the web server; workers hold one connection each
     database["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": 8,
-        "timeout": 5,
+        "timeout": 3 if env.str("DATABASE_REPLICA_URL", "") else 5,
         # It gives an attempt up after these seconds; the next request begins another. Otherwise it
         # would wait longer and longer, and after an outage go on waiting while the server is back.
         "reconnect_timeout": 5,
@@ -224,6 +221,14 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
 else:
     database["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", 600)
 DATABASES = {"default": database}
+# A standby, for lists, totals and exports (kit/replica.py), and the server itself beside a pooler,
+# for migrations (kit/pooler.py).
+of_session = session_limits.of_server(startup, DB_SILENCE_TIMEOUT)
+DATABASES |= variables.beside(database, "replica", "DATABASE_REPLICA_URL", "standby", of_session)
+of_session = session_limits.of_server(OF_SESSION, DB_SILENCE_TIMEOUT)
+DATABASES |= variables.beside(database, "direct", "DATABASE_DIRECT_URL", "read-write", of_session)
+# Seconds for which a read waits until the replica has what is committed.
+REPLICA_WAIT = seconds("REPLICA_WAIT", 0.1)
 # Seconds that a statement of the web server may read; 0: no limit. See
 # pricebook/kit/read_timeout.py.
 READ_TIMEOUT = seconds("READ_TIMEOUT", 10)
@@ -232,19 +237,20 @@ LONG_READ_TIMEOUT = seconds("LONG_READ_TIMEOUT", 300)
 
 # --- Cache ------------------------------------------------------------------------------------
 
-REDIS_URL = server("REDIS_URL", "redis://localhost:6379/1")
+# The time that a cache that hangs may cost a request, once in a while: see kit/cache.py.
+CACHE_TIMEOUT = 0.2
+CACHE = brokers.server("REDIS_URL", "redis://localhost:6379/1", brokers.CACHES)
 CACHES = {
     "default": {
         "BACKEND": "pricebook.kit.cache.RedisCache",
-        "LOCATION": REDIS_URL,
+        "LOCATION": [CACHE.url],
         "KEY_PREFIX": env.str("CACHE_PREFIX", "pricebook"),
         "TIMEOUT": 60 * 60,
         "OPTIONS": {
             "serializer": "pricebook.kit.cache.JSONSerializer",
-            # The time that a cache that hangs may cost a request, once in a while: see
-            # kit/cache.py.
-            "socket_timeout": 0.2,
-            "socket_connect_timeout": 0.2,
+            "socket_timeout": CACHE_TIMEOUT,
+            "socket_connect_timeout": CACHE_TIMEOUT,
+            **CACHE.pool(CACHE_TIMEOUT),
         },
     }
 }
@@ -269,15 +275,19 @@ if CACHALOT:
 
 # --- Celery -----------------------------------------------------------------------------------
 
-CELERY_BROKER_URL, CELERY_BROKER_USE_SSL = tls_of_amqp(
-    server("CELERY_BROKER_URL", "redis://localhost:6379/0")
-)
+BROKER = brokers.server("CELERY_BROKER_URL", "redis://localhost:6379/0")
+CELERY_BROKER_URL, CELERY_BROKER_USE_SSL = BROKER.url, BROKER.tls
 if "CELERY_BROKER_URL" in os.environ:
     os.environ["CELERY_BROKER_URL"] = CELERY_BROKER_URL  # Celery asks there before it asks here
 CELERY_TASK_DEFAULT_QUEUE = env.str("CELERY_QUEUE", "pricebook")
 # Events have a queue of their own, and a worker that takes nothing else (docs/operating.md): no
 # repricing waits for a receiver that hangs, nor an event for a repricing.
 EVENTS_QUEUE = f"{CELERY_TASK_DEFAULT_QUEUE}-events"
+# Queues of RabbitMQ; classic ones are those of releases before there was a choice.
+QUEUE_TYPE = one_of("CELERY_QUEUE_TYPE", "quorum", "classic") if BROKER.is_amqp else "classic"
+if QUEUE_TYPE == "quorum":
+    CELERY_TASK_QUEUES = [amqp.quorum_queue(CELERY_TASK_DEFAULT_QUEUE)]
+    CELERY_TASK_CREATE_MISSING_QUEUE_TYPE = QUEUE_TYPE  # that of events: pricebook/queues.py
 CELERY_TASK_ROUTES = {"events.tasks.*": {"queue": EVENTS_QUEUE}}
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -285,22 +295,19 @@ CELERY_TASK_IGNORE_RESULT = True
 # A message is acknowledged when its work is done, so a killed worker's is delivered again...
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
-# ...after this many seconds; no task runs longer (services/repricing/drain.py). The timeouts are
-# for publishers: a message only wakes a worker, so a dead or hung broker may cost a request less
-# than half a second. A worker waits longer (celery_app.py).
-CELERY_BROKER_TRANSPORT_OPTIONS = {
-    "visibility_timeout": 300,
-    "socket_timeout": 0.15,
-    "socket_connect_timeout": 0.15,
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-}
+# ...when its visibility_timeout is over. Publishers are in a hurry, since a message only wakes a
+# worker. Workers and beat are not (celery_app.py).
+CELERY_BROKER_TRANSPORT_OPTIONS = BROKER.options(brokers.HURRY) | {
+    "max_retries": 1, "interval_start": 0, "interval_step": 0,
+}  # fmt: skip
+CELERY_BROKER_CONNECTION_TIMEOUT = brokers.HURRY
 # Try once more, at once: the kept connection may be from before the broker's restart.
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0,
 }  # fmt: skip
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# A broker of AMQP whose host is gone is left after twice as many seconds.
+CELERY_BROKER_HEARTBEAT = 5
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Otherwise workers and beat would end after the broker has been down for three quarters of an hour.
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None

@@ -7,6 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandError
 
+# As pricebook/local/suite.py has them: tests that run only if one asks for them.
+APART = ("clients", "cluster", "drill", "hosts", "lost", "nights", "thorough", "traces", "upgrade")
+
 
 class PytestRunner:
     """Hands Django's options and labels (`services.tests.test_api`, or paths) to pytest."""
@@ -33,8 +36,8 @@ class PytestRunner:
                 "or run the suite by ./pricebook test"
             ) from None
         arguments = ["-c", str(settings.BASE_DIR.parent / "pyproject.toml")]
-        if not self.browser:
-            arguments += ["-m", "not browser and not clients and not lost and not thorough"]
+        apart = [*APART, "matrix" if self.browser else "browser"]
+        arguments += ["-m", " and ".join(f"not {tier}" for tier in apart)]
         if self.verbosity != 1:
             arguments.append("-q" if self.verbosity == 0 else "-" + "v" * (self.verbosity - 1))
         if self.failfast:

@@ -3,18 +3,14 @@
 import ipaddress
 import math
 import re
-import ssl
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
 env = environ.Env()
-TLS = ("rediss", "amqps")
-VERIFIED = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 
 
 def one_of(name: str, default: str, *others: str) -> str:
@@ -47,44 +43,106 @@ def whole_number(name: str, default: int, least: int, most: int) -> int:
     return int(given)
 
 
-def server(name: str, default: str) -> str:
-    """The address of a cache or a broker; one over TLS says how its server is verified.
+TARGETS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 
-    `ssl_cert_reqs` says it, in all of them: required (the default), optional or none; what it is
-    verified by is in the file `ssl_ca_certs`, or are the authorities of the system.
+
+def database(name: str, several: str) -> dict[str, Any]:
+    """The database of an address, for DATABASES; nothing if the variable is not set.
+
+    It may have several hosts, each with a port of its own (`//a:5433,b/book`): they are tried in
+    their order, for one that is `several` unless the address says it (target_session_attrs).
     """
-    url: str = env.str(name, default)
+    url: str = env.str(name, "")
+    if not url:
+        return {}
     parts = urlsplit(url)
-    if parts.scheme not in TLS:
-        return url
-    query = dict(parse_qsl(parts.query))
-    given = query.setdefault("ssl_cert_reqs", "required")
-    if given not in VERIFIED:
+    if not parts.scheme.startswith(("postgres", "psql", "pgsql")):
         raise ImproperlyConfigured(
-            f"{name}: ssl_cert_reqs={given} is not known; it may be {', '.join(VERIFIED)}."
+            f"{name}: {parts.scheme or 'an address without a scheme'} is not known;"
+            " it is postgresql://user:password@host:5432/database."
         )
-    authorities = query.get("ssl_ca_certs")
-    if authorities and not Path(authorities).is_file():
-        raise ImproperlyConfigured(f"{name}: ssl_ca_certs={authorities} is no file.")
-    return urlunsplit(parts._replace(query=urlencode(query, safe="/")))
+    login, _, given = parts.netloc.rpartition("@")
+    hosts, ports = zip(*[_host_and_port(name, each) for each in given.split(",")], strict=True)
+    single = parts._replace(netloc=f"{login}@host" if login else "host")
+    found: dict[str, Any] = env.db_url_config(urlunsplit(single))
+    if not given:  # the socket of this machine, or `?host=`, as for libpq
+        return found | {"HOST": "", "PORT": ""}
+    return found | of_hosts(name, hosts, ports, found.get("OPTIONS", {}), several)
 
 
-def tls_of_amqp(url: str) -> tuple[str, dict[str, Any] | None]:
-    """An address of AMQP without what it says of TLS, and that as Celery's broker_use_ssl.
+def of_hosts(
+    name: str, hosts: tuple[str, ...], ports: tuple[str, ...], options: dict[str, Any], several: str
+) -> dict[str, Any]:
+    """The parts of a database that are about its hosts: one port, or one for each of them."""
+    if len(hosts) > 1 and not all(hosts):
+        raise ImproperlyConfigured(f"{name}: one of the hosts {','.join(hosts)!r} is empty.")
+    if len(ports) not in (1, len(hosts)):
+        raise ImproperlyConfigured(
+            f"{name}: {len(ports)} ports for {len(hosts)} hosts. Give one for all, or one each."
+        )
+    options = dict(options)
+    if len(hosts) > 1:
+        options.setdefault("target_session_attrs", several)
+    target = options.get("target_session_attrs", "any")
+    if target not in TARGETS:
+        raise ImproperlyConfigured(
+            f"{name}: target_session_attrs={target} is not known; it may be {', '.join(TARGETS)}."
+        )
+    return {"HOST": ",".join(hosts), "PORT": _ports(ports), "OPTIONS": options}
 
-    py-amqp knows it by other names than the address has, and else verifies nobody.
+
+def hosts_of(name: str, of_ports: str, several: str) -> dict[str, Any]:
+    """The hosts of two variables, each of which may be a list with commas between."""
+    ports = tuple(_port(of_ports, each) for each in env.str(of_ports, "").split(","))
+    hosts = tuple(each.strip() for each in env.str(name, "").split(","))
+    return of_hosts(name, hosts, ports, {}, several)
+
+
+def beside(
+    database_: dict[str, Any], alias: str, name: str, several: str, startup: str
+) -> dict[str, dict[str, Any]]:
+    """Another way to the servers of a database, as an entry of DATABASES: by the address in the
+    variable, if it is set. The rest is that of the database. There is no pool, and
+    `startup` are the startup options.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "amqps":
-        return url, None
-    query = dict(parse_qsl(parts.query))
-    wanted = VERIFIED[query.pop("ssl_cert_reqs")]
-    use: dict[str, Any] = {"cert_reqs": wanted}
-    if wanted != ssl.CERT_NONE:
-        use["server_hostname"] = parts.hostname  # without it a certificate of any name would do
-    for name in [name for name in query if name.startswith("ssl_")]:
-        use[name.removeprefix("ssl_")] = query.pop(name)
-    return urlunsplit(parts._replace(query=urlencode(query))), use
+    found = database(name, several)
+    if not found:
+        return {}
+    for each in ("NAME", "USER", "PASSWORD"):
+        found[each] = found[each] or database_[each]
+    options = dict(database_["OPTIONS"], options=startup)
+    for each in ("pool", "target_session_attrs"):
+        options.pop(each, None)
+    of_alias = {
+        "OPTIONS": options | found["OPTIONS"],
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": False,  # who meets a lost session asks the first database
+        "TEST": {"MIRROR": "default"},
+    }
+    return {alias: database_ | found | of_alias | {"ENGINE": database_["ENGINE"]}}
+
+
+def _host_and_port(name: str, given: str) -> tuple[str, str]:
+    """An IPv6 address is in brackets, and the directory of a socket is %2Fpath."""
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::([^:]*))?", given.strip())
+    if found is None:
+        raise ImproperlyConfigured(
+            f"{name}: {given!r} is no host; it is a name or an address, and :port if that is not"
+            " 5432. An IPv6 address is in brackets."
+        )
+    return unquote(found[1].strip("[]")), _port(name, found[2] or "")
+
+
+def _port(name: str, given: str) -> str:
+    given = given.strip()
+    if given and not (given.isascii() and given.isdecimal() and 0 < int(given[:6]) < 65_536):
+        raise ImproperlyConfigured(f"{name}: port {given!r} is not known; it is 1 to 65535.")
+    return given
+
+
+def _ports(ports: tuple[str, ...]) -> str:
+    """libpq's list, in which none may be left out; none at all if all have the default."""
+    return ",".join(port or "5432" for port in ports) if any(ports) else ""
 
 
 def percent(name: str, default: int) -> Decimal:
@@ -134,7 +192,7 @@ def host_and_port(name: str) -> tuple[str, int] | None:
     host, _, port = given.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port[:6]) < 65_536:
         raise ImproperlyConfigured(
-            f"{name}={given!r} is not known; it is an address and a port, such as 0.0.0.0:9540, or"
-            " empty for none."
+            f"{name}={given!r} is not known; it is an address and a port, such as 0.0.0.0:9540 or"
+            " [::1]:9540, or empty for none."
         )
     return host.strip("[]"), int(port)

@@ -16,6 +16,19 @@ class Consumer(consumer.Consumer):
 
     task_consumer: Any  # None until the first connection
 
+    class Blueprint(consumer.Consumer.Blueprint):  # type: ignore[misc, valid-type]
+        """Celery's steps but its delayed delivery, which quorum queues bring.
+
+        No message of ours waits for a time (services/tasks.py). It would make 28 more quorum
+        queues, and on each connection it stops for 17 s for every host of the list that is down.
+        """
+
+        default_steps = [
+            step
+            for step in consumer.Consumer.Blueprint.default_steps
+            if not step.endswith(":DelayedDelivery")
+        ]
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Leave the messages that were received to the broker, and close the connection.
 

@@ -4,6 +4,8 @@ import os
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from pricebook.database.base import REPLICA
+from pricebook.database.watched import LOOK_AFTER_BESIDE, WatchedReplica, pulse
 from pricebook.kit.read_timeout import bound_reads
 from pricebook.kit.session_limits import bound_requests
 from pricebook.seeing import traces
@@ -11,8 +13,11 @@ from pricebook.seeing import traces
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "pricebook.settings")
 
 traces.begin("web")
-bound_requests(settings.DATABASES["default"])
-bound_reads(settings.DATABASES["default"])  # of the web server alone
+for database in settings.DATABASES.values():
+    bound_requests(database)
+    bound_reads(database)  # of the web server alone
+if REPLICA in settings.DATABASES:
+    pulse.look_after = WatchedReplica.pulse.look_after = LOOK_AFTER_BESIDE
 application = get_wsgi_application()
 
 # A page makes a thousand objects without a cycle: the garbage collector should not run after every

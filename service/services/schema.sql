@@ -332,6 +332,25 @@ CREATE TRIGGER ledger_not_truncated BEFORE TRUNCATE ON services_ledgerentry
     FOR EACH STATEMENT
     EXECUTE FUNCTION ledger_is_append_only();
 
+-- services_life -----------------------------------------------------------------------------------
+
+CREATE TABLE services_life (
+    number bigint NOT NULL,
+    key bigint NOT NULL,
+    why character varying(10) NOT NULL,
+    system_identifier bigint NOT NULL,
+    timeline integer NOT NULL,
+    database bigint NOT NULL,
+    book bigint NOT NULL,
+    xact_offset bigint NOT NULL,
+    first_xact bigint NOT NULL,
+    sealed_block bigint NOT NULL DEFAULT 0,
+    began_at timestamp with time zone NOT NULL DEFAULT book_clock(),
+    acknowledged_at timestamp with time zone,
+    acknowledged_by character varying(150) NOT NULL DEFAULT ''::character varying,
+    CONSTRAINT services_life_pkey PRIMARY KEY (number)
+);
+
 -- services_lockend --------------------------------------------------------------------------------
 
 CREATE TABLE services_lockend (
@@ -561,6 +580,8 @@ CREATE TABLE services_sealedblock (
     sealed_at timestamp with time zone NOT NULL DEFAULT book_clock(),
     CONSTRAINT services_sealedblock_pkey PRIMARY KEY (number)
 );
+
+CREATE INDEX sealed_end ON services_sealedblock USING btree (last_xact, last_id);
 
 CREATE INDEX sealed_hash ON services_sealedblock USING btree (hash);
 
@@ -870,6 +891,54 @@ BEGIN
     END IF;
     INSERT INTO services_backdated (since) VALUES (at);
     PERFORM set_config('pricebook.backdated', at::text, true);
+END $function$;
+
+CREATE OR REPLACE FUNCTION begin_life(declared boolean DEFAULT false)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    server record;
+    last services_life;
+    newest bigint;
+    reason text;
+BEGIN
+    SELECT * INTO server FROM life_of_server();
+    LOOP
+        SELECT * INTO last FROM services_life ORDER BY number DESC LIMIT 1;
+        EXIT WHEN NOT declared
+              AND (last.system_identifier, last.timeline, last.database, last.book)
+                = (server.system_identifier, server.timeline, server.database, server.book);
+        newest := newest_stored_xact();
+        reason := CASE
+            WHEN last.number IS NULL THEN 'first'
+            WHEN declared THEN 'declared'
+            WHEN (last.system_identifier, last.database, last.book)
+              <> (server.system_identifier, server.database, server.book) THEN 'restored'
+            WHEN EXISTS (SELECT FROM pg_settings
+                          WHERE setting <> '' AND name IN (
+                                'recovery_target_lsn', 'recovery_target_name',
+                                'recovery_target_time', 'recovery_target_xid'))
+              THEN 'recovered'
+            ELSE 'promoted' END;
+        INSERT INTO services_life
+               (number, key, why, system_identifier, timeline, database, book, xact_offset,
+                first_xact, sealed_block, acknowledged_at)
+        VALUES (coalesce(last.number, 0) + 1,
+                hashtextextended(gen_random_uuid()::text, 0) & 9223372036854775807, reason,
+                server.system_identifier, server.timeline, server.database, server.book,
+                CASE WHEN reason IN ('first', 'restored')
+                     THEN greatest(0, newest + 1
+                          - pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
+                     ELSE last.xact_offset END,
+                CASE WHEN last.number IS NULL THEN 0 ELSE newest + 1 END,
+                coalesce((SELECT max(number) FROM services_sealedblock), 0),
+                CASE WHEN reason IN ('first', 'promoted') THEN book_clock() END)
+        ON CONFLICT (number) DO NOTHING;
+        declared := false;
+    END LOOP;
+    PERFORM set_config('pricebook.xact_offset', last.xact_offset::text, true);
+    RETURN last.xact_offset;
 END $function$;
 
 CREATE OR REPLACE FUNCTION book_changed()
@@ -1874,6 +1943,18 @@ BEGIN
                 HINT = 'Write the subscription; the ledger gets another entry.';
 END $function$;
 
+CREATE OR REPLACE FUNCTION ledger_next()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN COALESCE((((pg_snapshot_xmax(pg_current_snapshot()))::text)::bigint + xact_offset_to_read()), '9223372036854775807'::bigint);
+
+CREATE OR REPLACE FUNCTION ledger_oldest()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN COALESCE((((pg_snapshot_xmin(pg_current_snapshot()))::text)::bigint + xact_offset_to_read()), '9223372036854775807'::bigint);
+
 CREATE OR REPLACE FUNCTION ledger_request()
  RETURNS character varying
  LANGUAGE sql
@@ -1883,7 +1964,21 @@ RETURN (NULLIF(current_setting('pricebook.request'::text, true), ''::text))::cha
 CREATE OR REPLACE FUNCTION ledger_xact()
  RETURNS bigint
  LANGUAGE sql
-RETURN ((pg_current_xact_id())::text)::bigint;
+RETURN (((pg_current_xact_id())::text)::bigint + COALESCE((NULLIF(current_setting('pricebook.xact_offset'::text, true), ''::text))::bigint, begin_life()));
+
+CREATE OR REPLACE FUNCTION life_of_server(OUT system_identifier bigint, OUT timeline integer, OUT database bigint, OUT book bigint)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+AS $function$
+    SELECT (SELECT control.system_identifier FROM pg_control_system() control),
+           CASE WHEN pg_is_in_recovery()
+                THEN (SELECT control.timeline_id FROM pg_control_checkpoint() control)
+                ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+                     )::bit(32)::integer END,
+           (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
+           'services_life'::regclass::oid::bigint
+$function$;
 
 CREATE OR REPLACE FUNCTION list_price_at(service bigint, at timestamp with time zone)
  RETURNS numeric
@@ -2178,6 +2273,33 @@ AS $function$
         newest_boundary($1),
         (SELECT max(boundary.at) FROM services_paidboundary boundary WHERE boundary.at <= $1))
 $function$;
+
+CREATE OR REPLACE FUNCTION newest_stored_xact()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+    newest bigint := 0;
+    of_events bigint;
+BEGIN
+    SELECT greatest(
+        (SELECT max(xact) FROM services_ledgerentry),
+        (SELECT max(xact) FROM services_movedfollowers),
+        (SELECT max(xact) FROM services_correctedentry),
+        (SELECT max(xact) FROM services_cataloguevalue),
+        (SELECT max(judged_xact) FROM services_cataloguevalue
+          WHERE seen IS NOT NULL AND held IS NOT NULL),
+        (SELECT max(xact) FROM services_correction),
+        (SELECT last_xact FROM services_sealedblock ORDER BY number DESC LIMIT 1),
+        0)
+      INTO newest;
+    IF to_regclass('events_happening') IS NOT NULL THEN
+        EXECUTE 'SELECT greatest((SELECT max(xact) FROM events_happening),
+                                 (SELECT max(xact) FROM events_derived))' INTO of_events;
+    END IF;
+    RETURN greatest(newest, of_events);
+END $function$;
 
 CREATE OR REPLACE FUNCTION period_backdated()
  RETURNS trigger
@@ -3292,6 +3414,15 @@ BEGIN
     RETURN NULL;
 END $function$;
 
+CREATE OR REPLACE FUNCTION this_life()
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM begin_life();
+    RETURN (SELECT max(number) FROM services_life);
+END $function$;
+
 CREATE OR REPLACE FUNCTION touched_between(since timestamp with time zone, until timestamp with time zone)
  RETURNS SETOF bigint
  LANGUAGE plpgsql
@@ -3442,6 +3573,21 @@ CREATE OR REPLACE FUNCTION wait_for_listing()
  LANGUAGE sql
 AS $function$
     SELECT pg_advisory_xact_lock_shared('services_repricing'::regclass::oid::int, 0)
+$function$;
+
+CREATE OR REPLACE FUNCTION xact_offset_to_read()
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+AS $function$
+    SELECT CASE WHEN last.number IS NULL
+                  OR (last.system_identifier, last.database, last.book)
+                   = ((SELECT control.system_identifier FROM pg_control_system() control),
+                      (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
+                      'services_life'::regclass::oid::bigint)
+                THEN coalesce(last.xact_offset, 0) END
+      FROM (VALUES (1)) one
+      LEFT JOIN (SELECT * FROM services_life ORDER BY number DESC LIMIT 1) last ON true
 $function$;
 
 -- views -------------------------------------------------------------------------------------------

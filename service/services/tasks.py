@@ -26,8 +26,26 @@ logger = logging.getLogger(__name__)
 PAUSE = 5.0
 
 
+# How often a message is tried, if the broker refuses it at once. It does when a queue's leader is
+# lost, for a moment; Celery's own tries come without a pause, and are over before it.
+TRIES = 3
+# Seconds before the next try, and those after which none begins: the request waits meanwhile.
+BREATH, LONGEST = 0.05, 0.1
+
+
 class DatabaseTask(Task):
     """A task that survives a restart of the database: its connection is checked first."""
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Send a message: for now, since a host's clock would judge another time.
+
+        A retry is such a message too. The database has what is due later, and the sweep finds it.
+        """
+        if timed := {"countdown", "eta", "expires"} & {
+            name for name, value in options.items() if value is not None
+        }:
+            raise TypeError(f"{self.name} takes no {timed.pop()}: no message waits for a time.")
+        return super().apply_async(*args, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self.request.called_directly:
@@ -102,18 +120,31 @@ def wake(*tasks: Task) -> None:
     """Tell a worker that something is due; never raises, never holds a request up.
 
     Called after the commit. When the broker doesn't take the message the sweep (beat) finds the
-    work within seconds, so nothing is retried here. Nor does the message say until when it is good:
-    the worker's host would judge that by its own clock, and throw it away. Where many wait, the
-    next ones are not sent.
+    work within seconds, so no more than a moment is spent here. Nor does the message say until when
+    it is good: the worker's host would judge that by its own clock, and throw it away. Where many
+    wait, the next ones are not sent.
     """
     global _quiet_until
     if time.monotonic() < _quiet_until:
         return
     try:
         for task in tasks:
-            task.apply_async()
+            _send(task)
             if queues.is_crowded(task):
                 _quiet_until = time.monotonic() + PAUSE
     except Exception as error:  # each transport has errors of its own
         _quiet_until = time.monotonic() + PAUSE
         logger.warning("The broker took no message (%s); the sweep will find the work.", error)
+
+
+def _send(task: Task) -> None:
+    """Send a message, and again if that fails; the last error after TRIES or LONGEST."""
+    began = time.monotonic()
+    for left in reversed(range(TRIES)):
+        try:
+            task.apply_async()
+            return
+        except Exception:  # each transport has errors of its own
+            if not left or time.monotonic() - began > LONGEST:
+                raise
+            time.sleep(BREATH)

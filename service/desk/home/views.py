@@ -26,6 +26,7 @@ from pricebook.kit.authors import in_words
 from pricebook.kit.book_admin import missing_for
 from pricebook.kit.scopes import VIEW_CHANGE, VIEW_CLIENT, VIEW_ENDPOINT, VIEW_SUBSCRIPTION
 from pricebook.kit.snapshot import one_snapshot
+from services import lives
 from services.audit import book_check
 from services.models import BookNow, Repricing, book_clock
 from services.reading.total import figures
@@ -69,6 +70,7 @@ def home(request: HttpRequest) -> HttpResponse:
                 "by_preview": any(event.by_preview and not event.rough for event in events),
                 "rough": any(event.rough for event in events),
                 "checked": checked,
+                "restored": lives.standing().waits,
                 "checked_age": None if checked is None else now - checked.at,
             }
         if shows_changes:

@@ -121,7 +121,8 @@ class TestHome:
             # * repricings that nobody has decided * changes that run * their repricings
             # * their steps * names of services * the brake
             # * the clock * rows that failed * changes that need somebody * endpoints that fail
-            with django_assert_num_queries(21):
+            # * the life of the database
+            with django_assert_num_queries(22):
                 admin_client.get("/")
 
     @pytest.mark.usefixtures("by_chunks")

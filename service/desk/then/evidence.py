@@ -28,10 +28,11 @@ from price_changes.showing.bridges import OTHERS, changes_of, is_plain_edit, nam
 from price_changes.showing.sentences import sentence
 from pricebook.kit.session_limits import may_pause
 from pricebook.kit.snapshot import one_snapshot
+from services import lives
 from services.audit import book_check
 from services.ledger import seals
 from services.ledger.bridge import Bridge, Step, bridge
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 from services.models import Correction, Job, book_clock
 from services.reading.total import version_now
 from services.transfer.sheets import workbook
@@ -180,7 +181,7 @@ class Evidence:
         with connection.cursor() as cursor:
             cursor.execute(PLACE, {"at": at})
             found = cursor.fetchone()
-        return str(Place(*found)) if found else ""
+        return str(lives.proven(Place(*found))) if found else ""
 
     def decisions(self, limit: int | None = None) -> Iterator[tuple[Any, ...]]:
         """The decisions about one subscription: up to `limit`, in order. A query for

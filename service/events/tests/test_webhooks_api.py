@@ -21,7 +21,7 @@ from pricebook.kit.scopes import (
     VIEW_EVENT,
 )
 from pricebook.kit.tables import AnsweredRequest
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 
 pytestmark = pytest.mark.django_db
 

@@ -24,7 +24,7 @@ from price_changes.planning.counting import count, preview_of
 BEGIN = """
 UPDATE price_changes_pricechange
    SET preview_seed = hashtextextended(gen_random_uuid()::text, 0) WHERE id = %s
-RETURNING preview_seed, pg_current_snapshot()::text, book_clock()
+RETURNING preview_seed, pg_current_snapshot()::text, this_life(), book_clock()
 """
 
 
@@ -34,8 +34,9 @@ def preview(change: PriceChange) -> PriceChange:
     The change must be planned or held, and its row locked by the transaction. About ten queries,
     one of them over its rows.
     """
-    [(seed, snapshot, now)] = fetch(BEGIN, [change.pk])
+    [(seed, snapshot, life, now)] = fetch(BEGIN, [change.pk])
     change.preview_seed, change.preview_snapshot, change.previewed_at = seed, snapshot, now
+    change.preview_life = life
     change.old_value, change.new_value = values_now(change)
     counted = count(change, counted_at(change) or now, movers=True)
     if not counted.rows and not kind_of(change).may_be_empty:
@@ -54,6 +55,7 @@ def preview(change: PriceChange) -> PriceChange:
             "fingerprint",
             "previewed_at",
             "preview_snapshot",
+            "preview_life",
         ]
     )
     return change

@@ -13,6 +13,8 @@ from price_changes.planning.around import sets_of_its_instant
 from price_changes.planning.counting import count
 from price_changes.planning.local_instant import said_instant
 from price_changes.running import limits
+from price_changes.running.drift import is_of_another_life
+from services import lives
 
 Status, WhenMoved = PriceChange.Status, PriceChange.WhenMoved
 
@@ -32,6 +34,16 @@ def refuse_fingerprint(change: PriceChange, fingerprint: str) -> None:
         raise ChangeError(
             "not_previewed",
             _("Price change %(pk)s has %(why)s: preview it first.") % {"pk": change.pk, "why": why},
+            409,
+        )
+    if is_of_another_life(change, lives.begin()):
+        raise ChangeError(
+            "not_previewed",
+            _(
+                "The preview of price change %(pk)s is of before the book was restored, or went on"
+                " elsewhere: preview it again."
+            )
+            % {"pk": change.pk},
             409,
         )
     if fingerprint != change.fingerprint:

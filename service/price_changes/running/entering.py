@@ -62,7 +62,7 @@ SELECT subscription_id FROM others
                 WHERE own.change_id = %(change)s AND own.subscription_id = others.subscription_id
                   AND own.id > %(after)s)
 """
-OLDEST = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+OLDEST = "SELECT ledger_oldest()"
 # Counted once for all: how far the copying has come is no part of the outcome.
 IN_FORCE = """
 UPDATE services_repricing

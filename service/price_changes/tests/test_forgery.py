@@ -141,7 +141,7 @@ def known_seed(monkeypatch):
         previews,
         "BEGIN",
         f"UPDATE price_changes_pricechange SET preview_seed = {KNOWN} WHERE id = %s"
-        " RETURNING preview_seed, pg_current_snapshot()::text, book_clock()",
+        " RETURNING preview_seed, pg_current_snapshot()::text, this_life(), book_clock()",
     )
 
 

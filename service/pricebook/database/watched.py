@@ -5,7 +5,7 @@ no limit of the server's is of use, as it can't tell; and the kernel's (`tcp_use
 only what nobody has acknowledged, which a hung proxy's kernel has. A statement itself has no limit
 that would be right for all: some take minutes.
 
-    a statement has no answer for LOOK_AFTER seconds ─▶ does the server take another connection?
+    a statement has no answer for `look_after` seconds ─▶ does the server take another connection?
         yes, or it refuses it ─▶ wait on, and look again
         no answer             ─▶ OperationalError; until it answers, others have that error at once
         another host answers  ─▶ OperationalError, if that of the session does not
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 LOOK_AFTER = 3.0  # seconds without an answer
+LOOK_AFTER_BESIDE = 1.0  # the same, where a replica would answer
 WHILE_SILENT = 0.3  # the same, when the last look found nothing
 TIMED_OUT = "connection timeout expired"  # psycopg's words, in a list if there are several hosts
 PAUSE = 2.0  # seconds between two looks while it is silent
@@ -50,10 +51,13 @@ def address_of(session: psycopg.Connection[Any]) -> Address:
 
 
 class Pulse:
-    """Whether the database answers anybody: one for all threads of a process."""
+    """Whether the database answers anybody: one for all threads of a process, and one more for the
+    replica.
+    """
 
     def __init__(self) -> None:
         self.watching = False
+        self.look_after = LOOK_AFTER
         self.silent = False
         self.looking = threading.Lock()
         self.looked_at = 0.0
@@ -64,7 +68,7 @@ class Pulse:
         """The seconds for which to wait before a look; None: for ever."""
         if not self.watching:
             return None
-        return WHILE_SILENT if self.silent else LOOK_AFTER
+        return WHILE_SILENT if self.silent else self.look_after
 
     def beats(self, session: psycopg.Connection[Any]) -> bool:
         """Look whether the server of a session takes a connection; one look of the process is for
@@ -117,6 +121,8 @@ pulse = Pulse()
 
 
 class Watched(psycopg.Connection[Any]):
+    pulse = pulse
+
     def wait(
         self, gen: PQGen[Answer], interval: float = INTERVAL, timeout: float | None = None
     ) -> Answer:
@@ -124,14 +130,18 @@ class Watched(psycopg.Connection[Any]):
         try:
             while True:
                 try:
-                    return super().wait(gen, interval, timeout or pulse.patience())
+                    return super().wait(gen, interval, timeout or self.pulse.patience())
                 except errors._WaitTimeout:  # the generator goes on where it is
                     if timeout is not None:
                         raise
-                if not pulse.beats(self):
+                if not self.pulse.beats(self):
                     self.close()
                     raise psycopg.OperationalError("the database is silent; the session was ended")
         except errors.IdleInTransactionSessionTimeout as error:
             # A session that has ended, by the server's limit, is no fault of its last statement,
             # as psycopg's InternalError would have it.
             raise psycopg.OperationalError(str(error)) from error
+
+
+class WatchedReplica(Watched):
+    pulse = Pulse()

@@ -28,6 +28,11 @@ class ErrorSerializer(serializers.Serializer):
         child=serializers.CharField(), required=False, help_text="The values that are allowed."
     )
     state = serializers.CharField(required=False, help_text="The state that does not allow it.")
+    common_until = serializers.CharField(
+        required=False,
+        allow_null=True,
+        help_text="The place up to which the history of a place is this book's; null: not known.",
+    )
     missing = serializers.CharField(required=False, help_text="The right that is missing.")
 
 

@@ -68,9 +68,9 @@ def with_options(startup: str, more: dict[str, int]) -> str:
 def bound_transactions(database: dict[str, Any]) -> None:
     """Limit the idle time in transactions of the sessions that this process will make, and let
     them find out that the database is silent. `database` as in DATABASES."""
-    from pricebook.database.watched import pulse
+    from pricebook.database.watched import WatchedReplica, pulse
 
-    pulse.watching = True
+    pulse.watching = WatchedReplica.pulse.watching = True
     options = database.get("OPTIONS", {})
     if settings.IDLE_TRANSACTION_TIMEOUT:
         milliseconds = round(settings.IDLE_TRANSACTION_TIMEOUT * 1000)

@@ -6,6 +6,7 @@ import sys
 
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import CHECKOUT, MANAGE, PYTHON
+from pricebook.local.processes import foreground
 from pricebook.local.runner import Runner
 from pricebook.local.suite import only_suite, servers, test
 
@@ -29,8 +30,15 @@ def bench(arguments: list[str]) -> int:
         return runner.foreground([*PYTHON, "-m", "benchmarks", *arguments], environment)
 
 
+def cluster(arguments: list[str]) -> int:
+    # It starts servers of its own.
+    environment = dict(os.environ)
+    environment["PYTHONPATH"] += os.pathsep + str(CHECKOUT)
+    return foreground([*PYTHON, "-m", "cluster", *arguments], environment)
+
+
 def main(command: str, *arguments: str) -> int:
-    here = {"manage": manage, "test": test, "bench": bench}
+    here = {"manage": manage, "test": test, "bench": bench, "cluster": cluster}
     elsewhere = {
         "up": "up:up",
         "down": "up:down",

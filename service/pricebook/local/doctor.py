@@ -62,6 +62,7 @@ def findings(home: Home) -> Iterator[Finding]:
         yield brake(home)
         yield webhooks(home)
         yield seals(home)
+        yield lives(home)
         yield letters(environment_of(Runner(home)))
     else:
         yield Finding("–", "migrations: not known while PostgreSQL is not running")
@@ -211,7 +212,7 @@ def letters(environment: dict[str, str]) -> Finding:
     )
     if done.returncode == 0:
         return Finding("✓", "the database knows the letters of all alphabets")
-    said = [line.strip() for line in done.stderr.splitlines() if "E001" in line or "HINT" in line]
+    said = [line.strip() for line in done.stderr.splitlines() if ".E00" in line or "HINT" in line]
     told = " ".join(line.split(") ", 1)[-1].removeprefix("HINT: ") for line in said)
     return Finding("✗", told or f"letters: {done.stderr.strip().splitlines()[-1]}")
 
@@ -248,6 +249,11 @@ def webhooks(home: Home) -> Finding:
 def seals(home: Home) -> Finding:
     """Whether the ledger is sealed in time, and the head, for whoever keeps it."""
     return checked_by(home, ["verify_ledger"], "See docs/operating.md, Sealed.")
+
+
+def lives(home: Home) -> Finding:
+    """Whether the book was restored and nobody has looked since."""
+    return checked_by(home, ["after_restore"], "Run ./pricebook manage after_restore")
 
 
 def checked_by(home: Home, command: list[str], fix: str) -> Finding:

@@ -35,6 +35,7 @@ def external_conninfo(database: str | None = None) -> str:
 
         return make_conninfo(
             host=host,
+            port=os.environ.get("DB_PORT") or None,
             dbname=database or os.environ.get("DB_NAME", DATABASE),
             user=os.environ.get("DB_USER", ROLE),
             password=os.environ.get("DB_PASS") or None,
@@ -49,7 +50,11 @@ def broker_url() -> str:
 
 
 def numbered(url: str, number: int) -> str:
-    """The URL of the server's database of that number, in each of the three ways to write it."""
+    """The URL of the server's database of that number, in each of the ways to write it."""
+    if url.startswith("sentinel://"):
+        *others, last = url.split(";")
+        parts = urlsplit(last if "://" in last else f"sentinel://{last}")
+        return ";".join([*others, urlunsplit(parts._replace(path=f"/{number}"))])
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "unix":

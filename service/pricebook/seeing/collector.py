@@ -14,16 +14,20 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import psycopg
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pricebook.database.base import REPLICA
+from pricebook.kit import replica
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
 from services import sweeps
 from services.audit.book_check import kept_check
+from services.lives import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +59,11 @@ def life(rows: Rows) -> Iterator[Metric]:
     labels = {"system_identifier": system, "timeline": str(timeline)}
     labels["in_recovery"] = str(in_recovery).lower()
     yield InfoMetricFamily("pricebook_database", "The life of the database", value=labels)
+
+
+def standing(rows: Rows) -> Iterator[Metric]:
+    said = "Whether the book was restored, and after_restore has not been run since"
+    yield gauge("restored_unattended", said, Standing.of(rows).waits)
 
 
 def due(rows: Rows) -> Iterator[Metric]:
@@ -164,8 +173,42 @@ def unsealed(rows: Rows) -> Iterator[Metric]:
     yield gauge("sealed_ahead", said, is_ahead)
 
 
+def replica_of(session: Session) -> list[Metric]:
+    """How far the replica is behind; no values without one. Two queries, one of them there."""
+    up = GaugeMetricFamily("pricebook_replica_up", "Whether the replica answers, as a standby")
+    said = "Bytes of WAL that the primary has on disk, and the replica has not replayed"
+    behind = GaugeMetricFamily("pricebook_replica_lag_bytes", said)
+    said = "Age of the last commit that the replica has, if it is behind; else 0"
+    seconds = GaugeMetricFamily("pricebook_replica_lag_seconds", said)
+    found: list[Metric] = [up, behind, seconds]
+    if not replica.is_set():
+        return found
+    try:
+        there = Session(2.0, REPLICA)
+        with closing(there.connection):
+            ((replayed, last, in_recovery),) = there.rows(statements.REPLICA)
+    except psycopg.Error as error:
+        logger.warning("No metrics of the replica: %s", str(error).strip())
+        in_recovery = False
+    up.add_metric([], float(in_recovery))
+    if in_recovery:
+        # Asked afterwards: the lag is rather told too great than too small.
+        ((wal, clock),) = session.rows(statements.WAL)
+        lag = max(0, lsn(wal) - lsn(replayed))
+        behind.add_metric([], lag)
+        # Both instants are of the primary's clock.
+        seconds.add_metric([], max(0.0, clock - last) if lag and last else 0.0)
+    return found
+
+
+def lsn(text: str) -> int:
+    high, low = text.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
 PARTS: dict[str, tuple[str, Callable[[Rows], Iterator[Metric]]]] = {
     "life": (statements.LIFE, life),
+    "standing": (statements.STANDING, standing),
     "due": (statements.DUE, due),
     "running": (statements.RUNNING, running),
     "changes": (statements.CHANGES, changes),
@@ -196,6 +239,7 @@ def ask(session: Session) -> list[Metric]:
                 raise
             logger.warning("No metrics of %s: %s", name, str(error).strip())
             ok.append((name, 0))
+    found += replica_of(session)
     said = "Whether a part of the metrics could be read"
     return [*found, gauges("part_ok", said, "part", ok)]
 

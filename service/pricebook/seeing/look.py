@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import psycopg
-from django.db import connection as configured
+from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import sql
 
 NAME = "pricebook probe"  # what pg_stat_activity shows
@@ -35,8 +35,8 @@ class NoAnswer(Exception):
 class Session:
     """A connection to the database that serves one look."""
 
-    def __init__(self, seconds: float) -> None:
-        params = configured.get_connection_params()
+    def __init__(self, seconds: float, alias: str = DEFAULT_DB_ALIAS) -> None:
+        params = connections[alias].get_connection_params()
         for name in NOT_OF_LIBPQ:
             params.pop(name, None)
         params |= {

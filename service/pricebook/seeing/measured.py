@@ -21,6 +21,7 @@ if DIRECTORY:  # the library needs it at its import
 
 from prometheus_client import (  # noqa: E402
     CollectorRegistry,
+    Counter,
     Histogram,
     disable_created_metrics,
     mmap_dict,
@@ -55,7 +56,7 @@ class WholeFile(mmap_dict.MmapedDict):
         super()._init_value(key)  # type: ignore[no-untyped-call]
 
 
-values.MmapedDict = WholeFile  # type: ignore[misc]
+values.MmapedDict = WholeFile  # type: ignore[attr-defined]
 # They would be a series more for each histogram, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 # Not the library's own registry, in which Flower, too, keeps its metrics.
@@ -65,6 +66,12 @@ REQUESTS = Histogram(
     "Seconds until the answer to a request, or the beginning of a stream",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=_own,
+)
+REPLICA_READS = Counter(
+    "pricebook_replica_reads",
+    "Reads that may come from the replica, by what answered them, or why it was the primary",
+    ["outcome"],
     registry=_own,
 )
 TASKS = Histogram(

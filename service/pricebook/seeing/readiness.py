@@ -19,7 +19,7 @@ from psycopg.errors import UndefinedTable
 
 from pricebook.seeing import statements
 from pricebook.seeing.look import Look, NoAnswer, Session
-from services import sweeps
+from services import lives, sweeps
 from services.audit.book_check import kept_check
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def now() -> Readiness:
 
 
 def ask(session: Session) -> Readiness:
-    """Ask the database: six statements, and the cache once."""
+    """Ask the database: seven statements, and the cache once."""
     ((system, timeline, in_recovery),) = session.rows(statements.LIFE)
     found = Readiness()
     found.says["database"] = {
@@ -125,11 +125,18 @@ def _seals(session: Session, clock: float) -> Part:
     return said, is_ahead or age > SEAL_IS_LATE
 
 
+def _life(session: Session, clock: float) -> Part:
+    found = lives.Standing.of(session.rows(statements.STANDING, SECONDS_OF_WORK))
+    said = {"number": found.number, "why": found.why, "acknowledged": not found.waits}
+    return said, found.waits
+
+
 # The answer for a part that is not known, and how it is asked.
 PARTS: dict[str, tuple[dict[str, Any], Callable[[Session, float], Part]]] = {
     "due_work": ({"oldest_seconds": None}, _due_work),
     "last_sweep": ({"seconds_ago": None}, _last_sweep),
     "book_check": ({"seconds_ago": None, "differs": None}, _book_check),
+    "life": ({"number": None, "why": None, "acknowledged": None}, _life),
     "seals": ({"oldest_unsealed_seconds": None, "is_ahead": None}, _seals),
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pricebook.kit.named_statements import NamedStatement
 from services.ledger.seals.blocks import COUNTED, UNSEALED_ROWS
+from services.lives import STANDING as STANDING
 
 # The life of the database: which server wrote it, and how often it went back or was promoted. On a
 # standby the timeline is that of the last checkpoint.
@@ -15,6 +16,12 @@ SELECT (SELECT system_identifier FROM pg_control_system())::text,
        CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
        pg_is_in_recovery()
+"""
+# How far the WAL is that a replica can have: on the primary. And how far it is, there.
+WAL = "SELECT pg_current_wal_flush_lsn()::text, extract(epoch FROM clock_timestamp())::float8"
+REPLICA = """
+SELECT pg_last_wal_replay_lsn()::text,
+       extract(epoch FROM pg_last_xact_replay_timestamp())::float8, pg_is_in_recovery()
 """
 MIGRATIONS = "SELECT app, name FROM django_migrations"
 # A change that the brake holds is not due; nor is a paused repricing.
@@ -91,8 +98,7 @@ SELECT (SELECT count(*) FROM (SELECT FROM services_ledgerentry
                                WHERE xact >= server.oldest LIMIT 100000) entries)
      + (SELECT count(*) FROM (SELECT FROM services_movedfollowers
                                WHERE xact >= server.oldest LIMIT 100000) chunks)
-  FROM (SELECT pg_snapshot_xmin(seen)::text::bigint AS oldest
-          FROM pg_current_snapshot() seen) server
+  FROM (SELECT ledger_oldest() AS oldest) server
 """
 WEBHOOKS = """
 SELECT endpoint.name,
@@ -127,6 +133,7 @@ SEALED = f"SELECT {NEWEST_BLOCK.format('number')}"
 PROBE, SCRAPE = "GET /readyz", "GET /metrics"
 PURPOSES = (
     ("life of the database, for probes", "which server wrote it, and its timeline", PROBE, LIFE),
+    ("lives of the database", "whether it was restored and nobody looked", PROBE, STANDING),
     ("applied migrations", "compared with those of the code", PROBE, MIGRATIONS),
     ("time of the book, for ages", "the clock of the probes", PROBE, NOW),
     ("last kept book check", "when it was, and whether it differed", PROBE, LAST_CHECK),

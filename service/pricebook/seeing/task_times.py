@@ -6,6 +6,7 @@ A worker on a host without a web server says its times itself, where METRICS_LIS
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -43,6 +44,10 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
+class Server6(WSGIServer):
+    address_family = socket.AF_INET6
+
+
 @signals.worker_ready.connect
 def listen(**kwargs: Any) -> WSGIServer | None:
     """Answer any request at METRICS_LISTEN with the times of this host's tasks."""
@@ -57,6 +62,7 @@ def listen(**kwargs: Any) -> WSGIServer | None:
         return [exposed()]
 
     host, port = settings.METRICS_LISTEN
-    server = make_server(host, port, answer, handler_class=Quiet)
+    kind = Server6 if ":" in host else WSGIServer
+    server = make_server(host, port, answer, server_class=kind, handler_class=Quiet)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server

@@ -32,6 +32,9 @@ WRITES = (
 FILLED = "from services.tests.factories import a_book; a_book({rows}, services=2, plans=2)"
 
 
+LAUNCHER = str(CHECKOUT / "pricebook")
+
+
 class Running:
     """The parts of `up`, by their names: web, worker, worker2, events, beat, flower."""
 
@@ -45,7 +48,7 @@ class Running:
         self.patience = 30.0  # seconds for an answer
         with reserve(0) as held:
             self.port: int = held.getsockname()[1]
-        command = [CHECKOUT / "pricebook", "--home", path, "--port", str(self.port), "up"]
+        command = [LAUNCHER, "--home", str(path), "--port", str(self.port), "up"]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=output, stderr=output, start_new_session=True
@@ -76,7 +79,7 @@ class Running:
         return len(self.log.read_text(errors="replace"))
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [CHECKOUT / "pricebook", "--home", self.home.path, "--port", str(self.port)]
+        command = [LAUNCHER, "--home", str(self.home.path), "--port", str(self.port)]
         return subprocess.run(
             [*command, *arguments],
             env=self.environment | variables,

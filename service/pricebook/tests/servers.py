@@ -123,11 +123,14 @@ class Worker:
 
     of_this_test: ClassVar[list["Worker"]] = []
 
-    def __init__(self, name: str, log: Path, broker_url: str, **variables: str) -> None:
+    def __init__(
+        self, name: str, log: Path, broker_url: str, pool: str = "prefork:2", **variables: str
+    ) -> None:
         self.of_this_test.append(self)
         self.log = log
         environment = on_this_database() | {"CELERY_BROKER_URL": broker_url} | variables
-        arguments = ["-A", "celery_app.app", "worker", "--pool=prefork", "--concurrency=2"]
+        kind, count = pool.split(":")
+        arguments = ["-A", "celery_app.app", "worker", f"--pool={kind}", f"--concurrency={count}"]
         # Alone in the broker: no gossip about workers that a test has killed.
         arguments += [f"--hostname={name}@tests", "--without-gossip", "--without-mingle"]
         with log.open("ab") as output:
@@ -157,6 +160,30 @@ class Worker:
 
     def kill(self) -> None:
         """kill -9, its children too."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Beat:
+    """A real beat, on the test's database and broker."""
+
+    def __init__(self, log: Path, broker_url: str, **variables: str) -> None:
+        self.log = log
+        environment = on_this_database() | {"CELERY_BROKER_URL": broker_url} | variables
+        command = ["-A", "celery_app.app", "beat", "--pidfile=", "--loglevel=INFO"]
+        command += ["--schedule", str(log.with_suffix(".schedule"))]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", *command],
+                cwd=SERVICE,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -310,11 +310,13 @@ class TestGrowth:
 
     def test_is_a_line_whose_prediction_is_judged(self):
         sizes = {rows: self.taken(rows, 1_000 + 7 * rows) for rows in (100, 200, 300)}
-        found, bad = growth.checked(sizes | {1_000: self.taken(1_000, 8_000)})
-        assert [round(line["predicted"]) for line in found[:2]] == [8_000, 5_000]
+        year = {"a row": 2.0}
+        found, bad = growth.checked(sizes | {1_000: self.taken(1_000, 8_000)}, year)
+        assert [round(line["predicted"]) for line in found[:3]] == [8_000, 16_000, 5_000]
         assert bad == []
         for further_off, is_bad in ((9_300, 0), (9_500, 1)):  # 14 % and 15.8 %
-            assert len(growth.checked(sizes | {1_000: self.taken(1_000, further_off)})[1]) == is_bad
+            greatest = {1_000: self.taken(1_000, further_off)}
+            assert len(growth.checked(sizes | greatest, year)[1]) == is_bad
 
     def test_leaves_out_at_the_end_of_a_year_what_is_forgotten_by_then(self):
         assert growth.Taken(1, {"table": (365, 0)}, 0, 0, 0).kept == 365

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -28,7 +29,8 @@ from services.tests.factories import a_plan, a_service
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-EXAMPLES = Path(settings.BASE_DIR).parent / "docs" / "examples"
+CHECKOUT = Path(settings.BASE_DIR).parent
+EXAMPLES = CHECKOUT / "docs" / "examples"
 SCOPES = ["clients:write", "clients:read", "subscriptions:write", "subscriptions:read",
           "price_states:set", "services:read", "plans:read"]  # fmt: skip
 
@@ -86,7 +88,8 @@ def test_it_does_its_work_once_however_often_it_runs(web, key):
 
 
 @pytest.mark.skipif(not (shutil.which("nginx") and shutil.which("openssl")), reason="no nginx")
-def test_it_does_its_work_behind_nginx(web, key, tmp_path):
+@pytest.mark.parametrize("file", ["docs/examples/nginx.conf", "deploy/nginx/nginx.conf"])
+def test_it_does_its_work_behind_nginx(web, key, tmp_path, file):
     names = {"key": tmp_path / "key.pem", "certificate": tmp_path / "certificate.pem"}
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -96,7 +99,12 @@ def test_it_does_its_work_behind_nginx(web, key, tmp_path):
     )  # fmt: skip
     with reserve(0) as plain, reserve(0) as tls:
         ports = [held.getsockname()[1] for held in (plain, tls)]
-    conf = (EXAMPLES / "nginx.conf").read_text()
+    conf = (CHECKOUT / file).read_text()
+    own = {
+        "/etc/nginx/certificate.pem": str(names["certificate"]),
+        "/etc/nginx/key.pem": str(names["key"]),
+        "web-app:8000": f"127.0.0.1:{web.port}",
+    }
     for theirs, ours in {
         "listen 80;": f"listen 127.0.0.1:{ports[0]};",
         "listen 443 ssl;": f"listen 127.0.0.1:{ports[1]} ssl;",
@@ -104,11 +112,11 @@ def test_it_does_its_work_behind_nginx(web, key, tmp_path):
         "/etc/ssl/prices.example.com.key": str(names["key"]),
         "server_name prices.example.com;": "server_name localhost;",
         "127.0.0.1:8000": f"127.0.0.1:{web.port}",
+        **own,
         "http {": f"http {{ access_log off; client_body_temp_path {tmp_path}/body;"
         f" proxy_temp_path {tmp_path}/proxy; fastcgi_temp_path {tmp_path}/f;"
         f" uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;",
     }.items():
-        assert theirs in conf
         conf = conf.replace(theirs, ours)
     path = tmp_path / "nginx.conf"
     path.write_text(f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/log;\n{conf}")
@@ -124,6 +132,13 @@ def test_it_does_its_work_behind_nginx(web, key, tmp_path):
             redirect = client.getresponse()
             assert redirect.headers["Location"] == "https://localhost/api/services/"
             redirect.read()
+        context = ssl.create_default_context(cafile=names["certificate"])
+        with closing(http.client.HTTPSConnection("localhost", ports[1], context=context)) as client:
+            client.request("GET", "/livez")
+            alive = client.getresponse()
+            assert (alive.status, bool(alive.read())) == (200, True)
+            client.request("GET", "/metrics")
+            assert client.getresponse().status in (403, 404)
     finally:
         nginx.terminate()
         nginx.wait()

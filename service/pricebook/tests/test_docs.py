@@ -46,7 +46,7 @@ class TestDocument:
 
     def test_files_exist(self, document):
         for path in re.findall(
-            r"`((?:\.ci|\.env|benchmarks|docs|requirements|service)[\w.-]*/[\w./*-]+)[` ]",
+            r"`((?:\.ci|\.env|benchmarks|cluster|docs|requirements|service)[\w.-]*/[\w./*-]+)[` ]",
             read(document),
         ):
             found = [*CHECKOUT.glob(path), *CHECKOUT.glob(f"service/{path}")]

@@ -151,7 +151,7 @@ class TestLimits:
 
 class TestSilence:
     def test_is_not_what_a_long_statement_is(self, as_worker, monkeypatch):
-        monkeypatch.setattr(watched, "LOOK_AFTER", 0.05)
+        monkeypatch.setattr(watched.pulse, "look_after", 0.05)
         watched.pulse.watching = True
         connection.close()
         with connection.cursor() as cursor:

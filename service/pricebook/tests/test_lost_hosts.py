@@ -9,21 +9,17 @@ LIBFAKETIME with the path of libfaketime.so.1 (PyPI's libfaketime has one).
 """
 
 import os
-import shutil
 import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 
-import kombu
 import pytest
 from conftest import sweep_until
 from django.db import connection
 
-from celery_app import app
 from pricebook.tests.path_between import PathBetween, to_postgres
-from pricebook.tests.servers import Worker, until
+from pricebook.tests.rabbits import RABBIT, Rabbits
+from pricebook.tests.servers import Beat, Worker, until
 from services import tasks
 from services.models import Service, Subscription
 from services.tests.factories import a_book
@@ -40,7 +36,6 @@ IN_TRANSACTION = """
 SELECT count(*) FROM pg_stat_activity
  WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle in transaction'
 """
-RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 FAKETIME = os.environ.get("LIBFAKETIME", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
@@ -121,86 +116,28 @@ def test_a_worker_whose_clock_is_off_works_and_says_so(start, off):
     assert not worker.says("Discarding revoked task")
 
 
-class Rabbit:
-    def __init__(self, folder):
-        self.folder = folder
-        self.node, self.distribution, self.epmd = free_ports(3)
-        self.process = None
-
-    @property
-    def url(self):
-        return f"amqp://guest:guest@127.0.0.1:{self.node}//"
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [shutil.which("sh"), RABBIT],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "ERL_EPMD_PORT": str(self.epmd),
-                "RABBITMQ_NODENAME": "lost@localhost",
-                "RABBITMQ_NODE_PORT": str(self.node),
-                "RABBITMQ_DIST_PORT": str(self.distribution),
-                "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
-                "RABBITMQ_LOG_BASE": str(self.folder / "log"),
-                "RABBITMQ_PID_FILE": str(self.folder / "pid"),
-                "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        until(self.takes_messages, 60)
-
-    def takes_messages(self):
-        try:
-            with app.connection_for_write(self.url) as to:
-                to.ensure_connection(max_retries=1, timeout=2)
-        except kombu.exceptions.OperationalError:
-            return False
-        return True
-
-    def kill(self):
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
-def free_ports(count):
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
 @pytest.fixture
-def rabbit(tmp_path, monkeypatch):
+def rabbit(tmp_path):
     if not RABBIT.is_file():
         pytest.skip("no RabbitMQ: apt-get install rabbitmq-server")
-    rabbit = Rabbit(tmp_path / "rabbit")
-    rabbit.folder.mkdir()
+    rabbits = Rabbits(tmp_path / "rabbit")
     try:
-        rabbit.start()
-        with monkeypatch.context() as patch:
-            patch.setenv("CELERY_BROKER_URL", rabbit.url)
-            app._after_fork()
-            yield rabbit
+        rabbits.start()
+        yield rabbits
     finally:
-        app._after_fork()
-        rabbit.kill()
-        subprocess.run(["epmd", "-port", str(rabbit.epmd), "-kill"], capture_output=True)
+        rabbits.end()
 
 
-def test_a_worker_outlives_rabbitmq(start, rabbit):
+def test_a_worker_and_beat_outlive_rabbitmq(start, rabbit, tmp_path):
     a_book(subscriptions=ROWS, services=2, plans=2)
     worker = start("worker", rabbit.url)
+    beat = Beat(tmp_path / "beat.log", rabbit.url)
     Service.objects.update(full_price=333)
-    sweep_until(lambda: Subscription.objects.filter(price=333).exists())
+    until(lambda: Subscription.objects.filter(price=333).exists())
     rabbit.kill()
     until(lambda: worker.says("Connection to broker lost") or worker.says("Cannot connect to"), 30)
     rabbit.start()
     Service.objects.update(full_price=334)
-    sweep_until(drained, 90)
+    until(drained, 90)
     assert worker.process.poll() is None
+    beat.kill()

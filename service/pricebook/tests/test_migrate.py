@@ -4,6 +4,7 @@ import io
 from functools import partial
 
 import pytest
+from conftest import make_tables_ready
 from django.core.management import CommandError, call_command
 from django.db import connection
 
@@ -19,6 +20,7 @@ def short(transactional_db, monkeypatch):
     monkeypatch.setattr(migrate, "PAUSE", 0.1)
     yield
     call_command("migrate", "desk", verbosity=0)
+    make_tables_ready()
 
 
 def test_lets_readers_pass_while_one_of_them_stays(transactional_db):

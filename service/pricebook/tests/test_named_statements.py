@@ -23,7 +23,6 @@ pytestmark = pytest.mark.django_db
 
 # Constants in SQL that stand in no named statement, each with its reason.
 NOT_NAMED = {
-    "events.deriving.LOADED": "begins anew once, in a server to which the book has moved",
     "events.deriving.LOCK": "takes a lock, and reads no table",
     "events.deriving.BEGIN": "writes the one row of a new book",
     "events.deriving.TOLD": "deletes what is told, by its index",
@@ -33,6 +32,10 @@ NOT_NAMED = {
     "price_changes.running.judging_edits.MOVED": "sums what one change has moved, by its index",
     "pricebook.management.commands.migrate.HOLDERS": "asks PostgreSQL which sessions there are",
     "pricebook.kit.host_clock.NOW": "asks PostgreSQL's clock, and reads no table",
+    "pricebook.kit.replica": "asks how far the WAL is, and reads no table",
+    "pricebook.kit.pooler": "asks PostgreSQL about the session, and reads no table",
+    "pricebook.seeing.statements.WAL": "asks how far the WAL is, and reads no table",
+    "pricebook.seeing.statements.REPLICA": "the same, of a standby",
     "pricebook.kit.session_limits.IN_FORCE": "asks for settings of the session",
     "pricebook.kit.session_limits.PAUSE_MORE": "sets a limit of the session",
     "pricebook.kit.zone_rules.TRANSITIONS": "asks PostgreSQL's clocks, and reads no table",
@@ -56,7 +59,6 @@ NOT_NAMED = {
     "price_changes.running.rows_then": "the same, for a worker that comes late",
     "price_changes.running.late_rows.ENTER": "writes one entry: no plan",
     "price_changes.running.entering.ALONE": "takes a lock, and reads no table",
-    "price_changes.running.entering.OLDEST": "asks PostgreSQL, and reads no table",
     "price_changes.running.entering.VERSION_MOVES": "writes one row: no plan",
     "services.repricing.lock_ends.COPY_LISTED": "looks up a few rows by their ids",
     "services.bulk.subscriptions.MOVING": "reads the lines of a bulk",

@@ -254,6 +254,7 @@ class TestMetrics:
         assert found["pricebook_book_check_differs"] == 1
         assert found["pricebook_unsealed_rows"] >= 1
         assert (found["pricebook_sealed_block"], found["pricebook_sealed_ahead"]) == (0, 0)
+        assert found["pricebook_restored_unattended"] == 0
         assert {value for name, value in found.items() if "part_ok" in name} == {1}
 
     def test_tell_their_own_failure(self, silent_database, monkeypatch):
@@ -297,12 +298,13 @@ class TestMetrics:
         if refused:
             assert json.loads(refused.content)["code"] == "metrics_closed"
 
-    def test_of_a_worker_are_told_where_it_is_to_listen(self, settings):
+    @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+    def test_of_a_worker_are_told_where_it_is_to_listen(self, settings, host):
         settings.METRICS_LISTEN = None
         assert task_times.listen() is None
-        settings.METRICS_LISTEN = ("127.0.0.1", 0)
+        settings.METRICS_LISTEN = (host, 0)
         server = task_times.listen()
-        client = http.client.HTTPConnection(*server.server_address, timeout=20)
+        client = http.client.HTTPConnection(*server.server_address[:2], timeout=20)
         client.request("GET", "/metrics")
         assert b"# TYPE pricebook_task_seconds histogram" in client.getresponse().read()
         client.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-FOLDERS = (".ci", "benchmarks", "docs", "findings", "service")
+FOLDERS = (".ci", "benchmarks", "cluster", "docs", "findings", "service")
 MARKUP = r"""[\s*_"'`(\[>“‘-]*"""
 NO_SUBJECT = re.compile(rf"{MARKUP}(?:Who|Whose|Whom|What|Of)(?:'s)?\s+\w")
 SENTENCE_END = re.compile(r"""(?<=[.!?])["')*_`\]”’]*\s+|\n\s*\n""")

@@ -8,13 +8,20 @@ import sys
 
 import pytest
 
-from pricebook.local import suite, template
+from pricebook.local import postgres, suite, template
 from pricebook.local.home import Fault, Home
 from pricebook.local.paths import CHECKOUT, SERVICE
 from pricebook.local.postgres import Postgres
 from pricebook.local.processes import until
-from pricebook.local.suite import WORKERS, servers, suite_template, workers_for
+from pricebook.local.suite import (
+    WORKERS,
+    on_chosen_postgres,
+    servers,
+    suite_template,
+    workers_for,
+)
 from pricebook.local.valkey import Valkey
+from pricebook.test_runner import APART
 from pricebook.tests.test_launcher import clean_environment, nothing_remains, remaining, running
 
 FILE = "service/pricebook/tests/test_suite.py"
@@ -56,6 +63,10 @@ class TestWorkers:
             pass
 
 
+def test_manage_test_leaves_the_same_tiers_out():
+    assert suite.TIERS == APART
+
+
 class TestTemplate:
     def test_is_of_all_migrations_and_of_what_they_import(self):
         sources, services = template.sources(SERVICE), SERVICE / "services"
@@ -93,7 +104,7 @@ from django.db import connection
 def test_stays(db):
     host = connection.settings_dict["HOST"]
     place = Path(os.environ["MEETING_PLACE"], os.environ["PYTEST_XDIST_WORKER"])
-    place.with_suffix(".new").write_text(host + " " + settings.REDIS_URL)
+    place.with_suffix(".new").write_text(host + " " + settings.CACHE.url)
     place.with_suffix(".new").rename(place)
     while True:
         time.sleep(0.05)
@@ -192,3 +203,51 @@ class TestServers:
         with (checkout / "service" / "services" / "migrations" / "0003_total.py").open("a") as file:
             file.write(CHANGE)
         assert self.told(checkout) == ("as it is now", True)
+
+
+class TestPostgres:
+    """`--postgres DIR`; docs/upgrades.md has which versions were tried so."""
+
+    @pytest.fixture(autouse=True)
+    def embedded(self, monkeypatch):
+        monkeypatch.setattr(suite, "outside", lambda: False)
+        monkeypatch.setenv(postgres.CHOSEN, "")
+        postgres.version_of.cache_clear()
+        yield
+        postgres.version_of.cache_clear()
+
+    @pytest.fixture
+    def installed(self, tmp_path):
+        """A directory in which the programs of a version stand, and say it."""
+
+        def install(version):
+            binaries = tmp_path / str(version) / "bin"
+            binaries.mkdir(parents=True)
+            for name in ("postgres", "initdb"):
+                (binaries / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {version}.4'\n")
+                (binaries / name).chmod(0o755)
+            return binaries
+
+        return install
+
+    @pytest.mark.parametrize("words", ["-x --postgres {} -q", "--postgres={} -x -q"])
+    def test_is_the_one_of_that_directory(self, installed, words):
+        binaries = installed(16)
+        assert on_chosen_postgres(words.format(binaries.parent).split()) == ["-x", "-q"]
+        assert postgres.find_binaries() == binaries
+        with pytest.raises(Fault, match=r"the data is PostgreSQL 18's.* are 16"):
+            postgres.find_binaries(18)
+
+    def test_that_is_too_old_or_is_none_is_refused(self, installed, tmp_path):
+        for directory, said in (
+            (str(installed(14)), "14: 15 is the oldest"),
+            (str(tmp_path), "has no PostgreSQL"),
+        ):
+            with pytest.raises(Fault, match=said):
+                on_chosen_postgres(["--postgres", directory])
+        (installed(17) / "initdb").unlink()
+        with pytest.raises(Fault, match="has no initdb"):
+            on_chosen_postgres(["--postgres", str(tmp_path / "17")])
+        with pytest.raises(Fault, match="needs a directory"):
+            on_chosen_postgres(["-x", "--postgres"])
+        assert not os.environ[postgres.CHOSEN]

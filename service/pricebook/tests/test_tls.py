@@ -11,7 +11,7 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Connection
 
-from pricebook.variables import server, tls_of_amqp
+from pricebook.brokers import CACHES, server
 
 
 @pytest.mark.parametrize("given", ["CERT_REQUIRED", "yes", "False"])
@@ -29,7 +29,7 @@ def test_authorities_that_are_not_there_are_refused(monkeypatch):
 
 def test_an_address_without_tls_stays_as_it_is(monkeypatch):
     monkeypatch.setenv("REDIS_URL", "unix:///run/valkey.sock?db=1")
-    assert server("REDIS_URL", "") == "unix:///run/valkey.sock?db=1"
+    assert server("REDIS_URL", "", CACHES).url == "unix:///run/valkey.sock?db=1"
 
 
 class Somebody:
@@ -66,18 +66,17 @@ def somebody(tmp_path_factory):
     somebody.listening.close()
 
 
-def cache(url):
-    redis.Redis.from_url(url, retry=None, socket_timeout=5).ping()
+def cache(to):
+    redis.Redis.from_url(to.url, retry=None, socket_timeout=5).ping()
 
 
-def broker(url):
-    with Connection(url, transport_options={"socket_timeout": 5, "max_retries": 0}) as to:
+def broker(to):
+    with Connection(to.url, transport_options={"socket_timeout": 5, "max_retries": 0}) as to:
         to.default_channel.client.ping()
 
 
-def broker_of_amqp(url):
-    url, use = tls_of_amqp(url)
-    with Connection(url, ssl=use, connect_timeout=5) as to:
+def broker_of_amqp(to):
+    with Connection(to.url, ssl=to.tls, connect_timeout=5) as to:
         to.transport.establish_connection()
 
 

@@ -1,13 +1,16 @@
-"""Statements of the seals of the ledger."""
+"""Statements of the seals of the ledger, and of places in it."""
 
 from __future__ import annotations
 
 from pricebook.kit.named_statements import NamedStatement
+from services import lives
 from services.ledger.seals import blocks, sealing, verifying
 from services.ledger.seals.rows import TABLES
 
 TASK = "workers: seal_ledger, each minute"
 COMMAND = "verify_ledger"
+FEED = "GET /api/ledger/"
+PARTED = "GET /api/ledger/, a place of another history"
 PLACE = {"xact": 0, "id": 0, "most": sealing.MOST}
 SPAN = {"after_xact": -1, "after_id": 0, "last_xact": 1, "last_id": 0}
 
@@ -53,5 +56,24 @@ def named_seals() -> list[NamedStatement]:
         ),
         NamedStatement(
             "undone values", "beside the facts that undo them", COMMAND, verifying.UNDONE
+        ),
+        NamedStatement(
+            "proof of a place",
+            "the block before it, how many rows lie between, and the lives of the database",
+            FEED,
+            lives.PROOF,
+            {"xact": 1, "id": 1, "block": None},
+        ),
+        NamedStatement("block of a place", "where it ends, and its hash", PARTED, lives.BLOCK, [1]),
+        NamedStatement("beginning of a life", "and the block before it", PARTED, lives.FORK, [2]),
+        NamedStatement(
+            "transactions before a life",
+            "the first that was not committed, behind the block before it",
+            PARTED,
+            lives.ABORTED,
+            {"after": 0, "before": 1, "offset": 0},
+        ),
+        NamedStatement(
+            "last row before a life", "of the feed", PARTED, lives.LAST_BEFORE, {"xact": 1}
         ),
     ]

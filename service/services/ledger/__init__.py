@@ -12,7 +12,7 @@ Triggers write it (migration `0005_ledger`); nothing here does. Three readers, t
 docs/decisions/0007-ledger.md has the reasons.
 """
 
-from services.ledger.changes_feed import Feed, Place, PlaceAhead, feed
+from services.ledger.changes_feed import Feed, PlaceAhead, feed
 from services.ledger.entries import Entry, history
 from services.ledger.explanation import (
     Explanation,
@@ -23,6 +23,7 @@ from services.ledger.explanation import (
     pending_changes,
 )
 from services.ledger.page import one_as_of, page_as_of
+from services.ledger.place import Place
 from services.ledger.point_in_time import AS_OF_FILTERS, as_of
 from services.ledger.recorded import Incomplete, refuse_incomplete
 from services.ledger.total_then import total_as_of

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import blake2b
-from typing import Self
 
 from django.db import connection
 
+from services import lives
 from services.hooks import price_changes
 from services.ledger.entries import COLUMNS, Entry, identified
+from services.ledger.place import Place
 from services.ledger.recorded import all_recorded_until
-
-
-@dataclass(frozen=True)
-class Place:
-    """A position behind an entry of the feed: where to read on.
-
-    Written as 24 characters that need no quoting in a URL: transaction and id (16 bytes) and a
-    check (2 bytes), so that a text which is no place is recognised. It is not secret.
-    """
-
-    xact: int = 0
-    id: int = 0
-
-    def __str__(self) -> str:
-        place = struct.pack(">qq", self.xact, self.id)
-        return base64.urlsafe_b64encode(place + self._check(place)).decode()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read a place from its text. ValueError for a text that no feed has given out."""
-        if len(text) != 24 or not text.isascii():
-            raise ValueError("a place has 24 characters")
-        content = base64.b64decode(text, altchars=b"-_", validate=True)
-        place, check = content[:16], content[16:]
-        if check != cls._check(place):
-            raise ValueError("the check does not fit")
-        return cls(*struct.unpack(">qq", place))
-
-    @staticmethod
-    def _check(place: bytes) -> bytes:
-        return blake2b(place, digest_size=2, person=b"feed").digest()
 
 
 class PlaceAhead(ValueError):
@@ -72,8 +39,8 @@ class Feed:
 # the commit, and a transaction with smaller ids may commit later than another one.
 FEED = """
 SELECT server.*, sealed.*, entry.*
-  FROM (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xact,
-               pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest) server
+  FROM (SELECT ledger_next() AS next_xact,
+               ledger_oldest() AS oldest) server
   LEFT JOIN (
     SELECT number, encode(hash, 'hex')
       FROM services_sealedblock ORDER BY number DESC LIMIT 1
@@ -81,7 +48,7 @@ SELECT server.*, sealed.*, entry.*
   LEFT JOIN (
     SELECT xact, {columns}
       FROM entries_behind(%(xact)s, %(id)s,
-                          pg_snapshot_xmin(pg_current_snapshot())::text::bigint, %(limit)s)
+                          ledger_oldest(), %(limit)s)
     ) entry ON true
  ORDER BY entry.xact, entry.id
 """
@@ -100,9 +67,11 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
     They are in the order of transactions, and those of a subscription in the order of writing. An
     entry appears when every transaction that began writing before its own has ended, so an open
     one, in any database of the server, holds the feed up. `PlaceAhead` for a place that this server
-    has not reached. Three queries, four at the end of the ledger.
+    has not reached, `lives.Parted` for one of another history. Four queries, one more behind a
+    place, and one more at the end of the ledger.
     """
     after = after or Place()
+    lives.check(after)
     # This comes first: a transaction that ends before the entries are read would not be seen later.
     recorded_until = all_recorded_until()
     with connection.cursor() as cursor:
@@ -118,12 +87,17 @@ def feed(after: Place | None = None, limit: int = 100) -> Feed:
         entries = [dict(zip(COLUMNS, row[1:], strict=True)) for row in found]
     return Feed(
         identified(entries),
-        next=Place(*found[-1][:2]) if found else after,
+        next=_next(Place(*found[-1][:2]) if found else after, oldest),
         complete_until=(
             _untold(recorded_until, oldest) if recorded_until and len(found) < limit else None
         ),
         sealed=None if block is None else (block, hash),
     )
+
+
+def _next(place: Place, oldest: int) -> Place:
+    """The place with its proof, if it has none yet and all before it is over."""
+    return lives.proven(place) if place.proof is None and place.xact < oldest else place
 
 
 def _untold(since: datetime, oldest: int) -> datetime:

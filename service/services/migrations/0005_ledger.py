@@ -16,8 +16,8 @@ The ledger is append-only: the database refuses to change, delete or truncate it
 
 Replaced: `ledger_effective_at` and `subscription_left` in 0019, `list_price_at`, `discount_at` and
 `subscription_written` in 0020; `price_rule_at` has a sibling since 0025. 0029 makes the trigger
-`ledger_append_only` anew, and replaces `subscription_moved`. services/schema.sql has what stands
-now.
+`ledger_append_only` anew, and replaces `subscription_moved`; 0066 replaces `ledger_xact`.
+services/schema.sql has what stands now.
 """
 
 from django.db import migrations

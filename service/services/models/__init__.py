@@ -13,6 +13,7 @@ from services.models.import_mapping import ImportMapping
 from services.models.job import Job, JobPiece, JobQuerySet, JobResult
 from services.models.kept_book_check import KeptBookCheck
 from services.models.ledger import LedgerEntry, MovedFollowers, WholeLedger
+from services.models.life import Life
 from services.models.point import Backdated, Point
 from services.models.repricing import (
     Repricing,
@@ -41,6 +42,7 @@ __all__ = [
     "JobResult",
     "KeptBookCheck",
     "LedgerEntry",
+    "Life",
     "LockEnd",
     "MovedFollowers",
     "PaidBoundary",

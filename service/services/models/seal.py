@@ -33,7 +33,10 @@ class SealedBlock(models.Model):
     sealed_at = models.DateTimeField(db_default=Clock())
 
     class Meta:
-        indexes = [models.Index(name="sealed_hash", fields=["hash"])]
+        indexes = [
+            models.Index(name="sealed_hash", fields=["hash"]),
+            models.Index(name="sealed_end", fields=["last_xact", "last_id"]),
+        ]
 
     def __str__(self) -> str:
         return f"block {self.number} of the ledger"

@@ -35,6 +35,7 @@ from django.core.cache import cache
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from pricebook.kit import replica
 from pricebook.kit.prepared import prepared_cursor
 from services.reading.filters import BookFilter
 from services.reading.version import VERSION
@@ -227,8 +228,10 @@ def remember(book: Book, book_filter: BookFilter) -> None:
 
 
 def _key(book_filter: BookFilter) -> str:
-    # A digest: filters hold text of any length and kind, and people's comments.
-    digest = blake2b(msgspec.json.encode(book_filter), digest_size=16).hexdigest()
+    # A digest: filters hold text of any length and kind, and people's comments. Each server has a
+    # key of its own: a version is one of its server, so they would overwrite one another's.
+    of = msgspec.json.encode((book_filter, replica.server_of_keys()))
+    digest = blake2b(of, digest_size=16).hexdigest()
     return f"{settings.PRICE_CACHE_NAME}:paid:{digest}"
 
 

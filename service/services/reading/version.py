@@ -16,12 +16,20 @@ from services.sql import SQL
 # or a dump (its oid), a table emptied or made anew (its file), a server started from a backup or a
 # standby (its start). The last part changes with instants that have passed and whose effect nobody
 # has copied yet, because that is written nowhere.
+#
+# A fold deletes such instants when the primary's clock has passed them. A standby whose clock is
+# behind would see that, and judge by an instant before them; so an answer that it gives while its
+# clock has not passed its last commit, by a tenth of a second more, has a version that never comes
+# again.
 _VERSION = """
        {changes}
        || '.' || (SELECT oid FROM pg_database WHERE datname = current_database())
        || '.' || pg_relation_filenode('services_subtotal')
        || '.' || extract(epoch FROM pg_postmaster_start_time())
-       || coalesce('.' || extract(epoch FROM {boundary}), '') AS version,
+       || coalesce('.' || extract(epoch FROM {boundary}), '')
+       || CASE WHEN pg_is_in_recovery() AND statement_timestamp() - interval '0.1 s'
+                    < pg_last_xact_replay_timestamp()
+               THEN '~' || extract(epoch FROM clock_timestamp()) ELSE '' END AS version,
        pg_current_xact_id_if_assigned() IS NOT NULL AS uncommitted
 """
 # Including starts and ends, which the fold deletes once they have passed, and counts in `changes`.

@@ -711,7 +711,7 @@ class TestFeed:
         assert first not in poller.seen
 
     def test_without_waiting_for_open_transactions_would_lose_it(self, monkeypatch):
-        waits = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint, %(limit)s"
+        waits = "ledger_oldest(), %(limit)s"
         assert waits in changes_feed.FEED
         all_there_are = f"{2**63 - 1}, %(limit)s"
         changed = changes_feed.FEED.replace(waits, all_there_are)
@@ -823,9 +823,9 @@ class TestFeed:
             with CaptureQueriesContext(connection) as queries:
                 found = ledger.feed(limit=limit)
             counts[limit, len(found.entries)] = len(queries)
-        # 3 queries: * who writes * the entries, and how far the server is * their ids elsewhere,
-        # and at the end * what is untold
-        assert counts == {(1, 1): 3, (300, 300): 3, (301, 300): 4}
+        # 4 queries: * who writes * the entries, and how far the server is * their ids elsewhere
+        # * the proof of the next place, and at the end * what is untold
+        assert counts == {(1, 1): 4, (300, 300): 4, (301, 300): 5}
 
 
 # --- Plans --------------------------------------------------------------------------------------
@@ -906,7 +906,12 @@ class TestPlans:
             statement = (sql, dict(zip(("xact", "id"), place, strict=True), limit=100))
             found = [node for node in nodes(statement) if node["Actual Loops"]]
             read = {node["Index Name"]: node for node in found if node.get("Index Name")}
-            assert read.keys() == {"services_sealedblock_pkey", "ledger_feed", "moved_feed"}
+            assert read.keys() == {
+                "services_sealedblock_pkey",
+                "ledger_feed",
+                "moved_feed",
+                "corrected_feed",
+            }
             scan = read["ledger_feed"]
             assert scan["Actual Rows"] == 100
             assert scan.get("Rows Removed by Filter", 0) == 0
@@ -920,8 +925,8 @@ class TestPlans:
         sql = changes_feed.FEED.format(columns=", ".join(COLUMNS))
         # In the middle of a row; a transaction of our own is not over.
         place = {"xact": first.xact, "id": first.entry_ids[50], "limit": 100}
-        waits = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
-        found = list(nodes((sql.replace(waits, f"{2**62}"), place)))
+        waits = "ledger_oldest(), %(limit)s"
+        found = list(nodes((sql.replace(waits, f"{2**62}, %(limit)s"), place)))
         (moved,) = [node for node in found if node.get("Index Name") == "moved_feed"]
         assert moved["Actual Rows"] == MovedFollowers.objects.count()
         assert moved["Actual Rows"] < 10

@@ -25,7 +25,7 @@ from price_changes.tests.changes import (
 from pricebook.tests.servers import until
 from services import corrections
 from services.ledger import seals
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 from services.ledger.seals import blocks, sealing
 from services.ledger.seals.rows import BEGINNING, TABLES, Span, sent
 from services.models import (

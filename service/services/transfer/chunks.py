@@ -13,7 +13,8 @@ in the same pass. (`COPY` of a chunk costs the same, but can't say what it has c
     beside it the book's version
 
 Between chunks nothing is held: no transaction, no cursor, and with a pool no connection, so that
-a reader may be as slow as it likes.
+a reader may be as slow as it likes. Each chunk may come from the replica; if one has to come from
+another server than the one before it, the versions differ, so the book counts as changed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import NamedTuple
 from django.db import connection
 from psycopg.adapt import Loader
 
+from pricebook.kit import replica
 from pricebook.kit.read_timeout import long_read
 from services.models import Subscription
 from services.reading import access_paths
@@ -171,11 +173,16 @@ class _AsBytes(Loader):
 
 
 def _read(sql: SQL) -> Chunk:
+    chunk, _ = replica.read(lambda: _ask(sql))
+    # As at the end of a request: the connection goes to the pool, or is kept until CONN_MAX_AGE.
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+    return chunk
+
+
+def _ask(sql: SQL) -> Chunk:
     with long_read(), connection.cursor() as cursor:
         cursor.cursor.adapters.register_loader("text", _AsBytes)
         cursor.execute(*sql)
         version, *rest = cursor.fetchone()
-    # As at the end of a request: the connection goes to the pool, or is kept until CONN_MAX_AGE.
-    if not connection.in_atomic_block:
-        connection.close_if_unusable_or_obsolete()
     return Chunk(version.decode(), *rest)

@@ -13,6 +13,7 @@ from rest_framework.viewsets import ViewSet
 from clients.models import Client
 from pricebook.kit.errors import BadParameter
 from pricebook.kit.figures import grouped
+from pricebook.kit.replica import from_replica
 from pricebook.kit.scopes import (
     ADD_CLIENT,
     ADD_PLAN,
@@ -86,6 +87,7 @@ class BreakdownView(answering.Sheets, RecordWrites, ViewSet):
     lookup_value_regex = "[0-9]+"
     sheet_actions = ("list",)
 
+    @from_replica
     def list(self, request: Request) -> Response | StreamingHttpResponse:
         query = request.query_params
         names = breakdown.FILTERS[self.kind]

@@ -3,13 +3,15 @@
 from django.http import QueryDict, StreamingHttpResponse
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from pricebook.kit.errors import BadParameter
+from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.scopes import VIEW_LEDGER
 from services import ledger
+from services.lives import Parted
 from services.reading import parameters
 from services.transfer.sheets import answering
 from services.transfer.sheets.table import ROWS_OVER_HTTP
@@ -67,6 +69,8 @@ class LedgerView(answering.Sheets, APIView):
                 ),
                 code="place_ahead",
             ) from error
+        except Parted as error:
+            raise parted(of_place, after, error) from error
         return Response(
             {
                 "result": feed.entries,
@@ -85,6 +89,18 @@ class LedgerView(answering.Sheets, APIView):
         return answering.answer(
             request, feed.table, lambda: links(address_with(request, of_place, str(feed.next)))
         )
+
+
+def parted(name: str, place: ledger.Place | None, error: Parted) -> Refused:
+    """The refusal of a place of another history, which says where the common one ends."""
+    return Refused(
+        "place_of_another_life",
+        error.detail,
+        status.HTTP_410_GONE,
+        parameter=name,
+        value=str(place),
+        common_until=error.common,
+    )
 
 
 def one_name(query: QueryDict, name: str, other: str) -> str:

@@ -24,6 +24,7 @@ from pricebook.kit.access import author
 from pricebook.kit.content import object_of
 from pricebook.kit.errors import BadParameter, Refused
 from pricebook.kit.language import in_english
+from pricebook.kit.replica import from_replica
 from pricebook.kit.scopes import (
     ADD_SUBSCRIPTION,
     CHANGE_SUBSCRIPTION,
@@ -120,9 +121,8 @@ class SubscriptionView(Corrections, BulkWrites, SubscriptionWrites, ReadOnlyMode
             f"\n\n{served()}\n\n{streaming.DESCRIPTION}\n\n{answering.DESCRIPTION}"
         ),
     )
-    def list(  # type: ignore[override]
-        self, request: Request
-    ) -> Response | StreamingHttpResponse:
+    @from_replica
+    def list(self, request: Request) -> Response | StreamingHttpResponse:
         """A page of subscriptions, and the total of all that match."""
         if streaming.is_wanted(request):
             return streaming.answer(request)

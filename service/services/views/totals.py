@@ -10,6 +10,7 @@ from rest_framework.views import APIView
 
 from pricebook.kit.errors import BadParameter
 from pricebook.kit.figures import grouped
+from pricebook.kit.replica import from_replica
 from pricebook.kit.scopes import VIEW_SUBSCRIPTION, VIEW_TOTALS
 from services.reading import access_paths, filters, parameters, totals_by
 from services.reading.access_paths import NotServed
@@ -46,6 +47,7 @@ class TotalsView(answering.Sheets, APIView):
             **ERRORS,
         },
     )
+    @from_replica
     def get(self, request: Request) -> Response | StreamingHttpResponse:
         """Totals by service, plan and plan type, and of all together, in one snapshot.
 

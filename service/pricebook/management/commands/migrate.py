@@ -19,6 +19,8 @@ from django.core.management.commands import migrate
 from django.db import OperationalError, connections
 from psycopg.errors import LockNotAvailable
 
+from pricebook.kit import pooler
+
 WAIT = 500  # milliseconds that a statement waits for a lock, and others behind it
 PAUSE = 1.0  # seconds until it is tried again
 PATIENCE = 600.0  # seconds for which it is tried again
@@ -46,6 +48,7 @@ class Command(migrate.Command):
 
     def handle(self, *args: Any, patience: float = PATIENCE, **options: Any) -> None:
         self.until = time.monotonic() + patience
+        pooler.directly(options["database"])  # it sets limits of its session
         self.connection = connections[options["database"]]
         self.connection.ensure_connection()
         with self.connection.execute_wrapper(self._give_way):

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from django.db import connection
 
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 from services.ledger.seals.rows import BEGINNING, FORMAT, Content
 
 GENESIS = bytes(32)  # the hash before the first block
@@ -105,7 +105,7 @@ SELECT xact, id, recorded_at FROM {table}
 UNSEALED = """
 SELECT count(*), min(recorded_at),
        coalesce(extract(epoch FROM greatest(book_now() - min(recorded_at), '0')), 0)::float,
-       %(xact)s >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+       %(xact)s >= ledger_next()
   FROM (({entries}) UNION ALL ({moved}) UNION ALL ({corrected})
         UNION ALL ({values}) UNION ALL ({corrections})) waiting
 """

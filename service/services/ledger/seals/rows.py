@@ -22,7 +22,7 @@ from django.db import OperationalError, connection
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGconn
 
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 
 FORMAT = 1  # of the columns below; a block says it in its hash
 BEGINNING = Place(-1, 0)  # facts of the time before seals have the transaction 0

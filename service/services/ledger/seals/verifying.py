@@ -12,7 +12,7 @@ from zlib import crc32
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-from services.ledger.changes_feed import Place
+from services.ledger.place import Place
 from services.ledger.seals.blocks import GENESIS, IN_UTC, Block, Unsealed, unsealed
 from services.ledger.seals.rows import (
     BEGINNING,

@@ -1,0 +1,304 @@
+"""Reads from a standby (`DATABASE_REPLICA_URL`), which are never older than what the primary had
+committed when they were asked for.
+
+    the primary: how far is its WAL on disk, and what time is it?
+        ─▶ the standby: has it replayed that? ──▶ in REPLICA_WAIT seconds ──▶ it answers
+              no, or it is gone, or its clock is off, or it ends the read ──▶ the primary answers
+
+So who has written, by whatever door, or has been told of a write, reads it; and who has read a
+price never reads the one before it, whichever server answers. No caller has to bring anything
+along, and nothing is kept for callers, so nothing of that can be lost.
+
+A read is one call, which is made again on the primary if the standby fails. Within it the default
+database of this thread is the standby, so whatever is called reads there.
+
+The instant of an answer is the standby's (`book_now()` there), whose clock is at most CLOCK beside
+the primary's; the facts that it judges are all that were committed before the request. Some things
+no standby knows, and they are read from the primary: `known_at` and the feed depend on transactions
+that are open there.
+
+While the primary does not answer, the standby answers alone, and says so: it may be behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from django.conf import settings
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    InterfaceError,
+    OperationalError,
+    connections,
+)
+
+from pricebook.database.base import REPLICA
+
+logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+HEADER = "Book-Read-From"
+CLOCK = 0.05  # seconds that the two clocks may be apart
+BETWEEN = 0.005  # seconds between two looks at how far the standby is
+PAUSE = 2.0  # seconds for which nobody asks a standby that failed
+LOOK_EVERY = 0.5  # seconds between two looks for a primary that does not answer
+BUSY = 1.0  # seconds for which nobody waits for one that was late
+# A commit that others can see, or whose request was answered, is on disk up to here. One that waits
+# for its synchronous standby can be read on another one, but not on the primary: if that goes on,
+# reads would go back and forth. A moment of it is part of each commit.
+PRIMARY = """
+SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END,
+       extract(epoch FROM book_clock())::float8,
+       EXISTS (SELECT FROM pg_stat_activity
+                WHERE wait_event = 'SyncRep'
+                  AND query_start < clock_timestamp() - interval '100 ms')
+"""
+STANDBY = """
+SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= %s::pg_lsn,
+       pg_last_wal_replay_lsn()::text, extract(epoch FROM book_clock())::float8,
+       extract(epoch FROM pg_postmaster_start_time())::text
+"""
+ALONE = "SELECT pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text"
+SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
+HAS = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn"
+# The outcomes of reads, for the metrics.
+READ = "replica"
+WHY_NOT = (
+    "behind",
+    "away",
+    "failed",
+    "clock",
+    "other_server",
+    "not_a_standby",
+    "in_recovery",  # and so is the primary
+    "unconfirmed",  # the primary waits for its synchronous standby
+)
+NO_PRIMARY = "no_primary"
+CANCELLED = "57014"  # by a limit of ours: the primary would take as long
+
+counted: list[Callable[[str], object]] = []  # are told of each read what became of it
+_thread = threading.local()
+
+
+class Unfit(Exception):
+    """The standby can't answer this read; one of WHY_NOT."""
+
+
+class Position(NamedTuple):
+    """How far the primary is: its WAL and its clock, and between when it was asked for them."""
+
+    wal: str
+    clock: float
+    asked: float
+    answered: float
+
+
+class _Pause:
+    """Until when nobody of this process asks the standby, or waits for it; and whether the primary
+    is away, for which a thread looks."""
+
+    away_until = 0.0
+    busy_until = 0.0
+    primary_is_away = False
+    looking = threading.Lock()
+
+
+def is_set() -> bool:
+    return REPLICA in connections.settings
+
+
+def server() -> str:
+    """The run of the standby that answers this thread's reads now; "" for the primary."""
+    return getattr(_thread, "server", "")
+
+
+def server_of_keys() -> str:
+    """The server that answers now, for keys of caches: by its run, or where it is said to be."""
+    where = connections[DEFAULT_DB_ALIAS].settings_dict
+    return server() or f"{where['HOST']}:{where['PORT']}"
+
+
+def read(call: Callable[[], Answer]) -> tuple[Answer, str]:
+    """The answer of a call that only reads, from the standby or else from the primary; and from
+    which: "replica", "primary; behind" (see WHY_NOT), or "" if there is nothing to choose.
+
+    While the primary does not answer it is "replica; no_primary": it may be older than a write.
+
+    Two queries more, one for each further look while it waits, and none without a standby. Within a
+    transaction, or another read, the call reads what they do.
+    """
+    if not is_set() or server() or connections[DEFAULT_DB_ALIAS].in_atomic_block:
+        return call(), ""
+    try:
+        with standby_for(_position(connections[DEFAULT_DB_ALIAS])) as source:
+            answer = call()
+    except Unfit as error:
+        count(str(error))
+        return call(), f"primary; {error}"
+    count(source.removeprefix("replica; "))
+    return answer, source
+
+
+def count(outcome: str) -> None:
+    for each in counted:
+        each(outcome)
+
+
+def fault() -> list[str]:
+    """Why the standby that is set answers no reads, if that will not pass by itself, as a sentence
+    with its fix."""
+    _, source = read(lambda: None)
+    why = source.removeprefix("primary; ")
+    if why == source or why in ("behind", "failed", "unconfirmed"):
+        return []
+    return [
+        f"DATABASE_REPLICA_URL: its server answers no reads ({why}), the primary does. Fix:"
+        " docs/hosts.md, A read replica."
+    ]
+
+
+def from_replica(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """A view's GET that may read from the standby; the header Book-Read-From says what did."""
+
+    @wraps(handler)
+    def answered(view: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if "known_at" in request.query_params:
+            return handler(view, request, *args, **kwargs)
+        response, source = read(lambda: handler(view, request, *args, **kwargs))
+        if source:
+            response[HEADER] = source
+        return response
+
+    answered.from_replica = True  # type: ignore[attr-defined]
+    return answered
+
+
+@contextmanager
+def standby_for(position: Position | None) -> Iterator[str]:
+    """Let the standby be this thread's database, once it has what the primary had; None: at once,
+    as there is no primary. Unfit if it can't be, or fails.
+    """
+    if time.monotonic() < _Pause.away_until:
+        raise Unfit("away")
+    primary, standby = connections[DEFAULT_DB_ALIAS], connections[REPLICA]
+    try:
+        if position is None:
+            in_recovery, _thread.server = _row(standby, ALONE)
+            if not in_recovery:
+                raise Unfit("not_a_standby")
+        else:
+            _thread.server = _server_that_has(position, primary, standby)
+        connections[DEFAULT_DB_ALIAS] = standby
+        given, standby.execute_wrappers = standby.execute_wrappers, primary.execute_wrappers
+        try:
+            yield READ if position is not None else f"replica; {NO_PRIMARY}"
+        finally:
+            standby.execute_wrappers = given
+    except (DatabaseError, InterfaceError) as error:
+        if getattr(error.__cause__, "sqlstate", None) == CANCELLED:
+            raise
+        reason = "failed" if server() else "away"
+        # A defect of the statement comes again, from the primary, where it is told.
+        logger.warning("The replica is %s; the primary answers: %s", reason, str(error).strip())
+        standby.close()
+        if reason == "away":
+            _Pause.away_until = time.monotonic() + PAUSE
+        raise Unfit(reason) from error
+    finally:
+        connections[DEFAULT_DB_ALIAS] = primary
+        _thread.server = ""
+
+
+def _position(primary: Any) -> Position | None:
+    """None if the primary does not answer; Unfit if it is none."""
+    if primary_is_away():
+        return None
+    asked = time.monotonic()
+    try:
+        wal, clock, unconfirmed = _row(primary, PRIMARY)
+    except (OperationalError, InterfaceError) as error:
+        note_that_the_primary_is_away(error)
+        return None
+    if wal is None:
+        raise Unfit("in_recovery")
+    if unconfirmed:
+        raise Unfit("unconfirmed")
+    return Position(wal, clock, asked, time.monotonic())
+
+
+def primary_is_away() -> bool:
+    return _Pause.primary_is_away
+
+
+def note_that_the_primary_is_away(error: object) -> None:
+    """From now on a thread looks for it, and no request waits for it."""
+    with _Pause.looking:
+        if _Pause.primary_is_away:
+            return
+        logger.error("The primary does not answer; the replica does, alone: %s", error)
+        _Pause.primary_is_away = True
+    params = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    params.pop("pool", None)
+    threading.Thread(target=_look_for_the_primary, args=[params], daemon=True).start()
+
+
+def _look_for_the_primary(params: dict[str, Any]) -> None:
+    while _Pause.primary_is_away:
+        try:
+            psycopg.connect(**params).close()
+        except psycopg.Error:
+            time.sleep(LOOK_EVERY)
+        else:
+            _Pause.primary_is_away = False
+            logger.warning("The primary answers again.")
+
+
+def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
+    """Wait until the standby has what the primary had; the name of its server's run. Or Unfit."""
+    asked = time.monotonic()
+    until = asked if asked < _Pause.busy_until else asked + settings.REPLICA_WAIT
+    while True:
+        in_recovery, has_it, replayed, clock, started = _row(standby, STANDBY, position.wal)
+        if not in_recovery:
+            raise Unfit("not_a_standby")
+        if has_it:
+            break
+        if time.monotonic() > until:
+            _Pause.busy_until = time.monotonic() + BUSY
+            raise Unfit("behind")
+        time.sleep(BETWEEN)
+        asked = time.monotonic()
+    # It has more than the primary could have sent: they have parted, after a failover.
+    if replayed != position.wal and _row(primary, HAS, replayed) == (False,):
+        raise Unfit("other_server")
+    if _system(primary) != _system(standby):
+        raise Unfit("other_server")
+    # So much has passed at least, and at most, between the two instants.
+    least, most = asked - position.answered, time.monotonic() - position.asked
+    ahead = clock - position.clock
+    if ahead - most > CLOCK or ahead - least < -CLOCK:
+        raise Unfit("clock")
+    return str(started)
+
+
+def _row(database: Any, statement: str, *params: str) -> tuple[Any, ...]:
+    with database.cursor() as cursor:
+        cursor.execute(statement, params)
+        found: tuple[Any, ...] = cursor.fetchone()
+    return found
+
+
+def _system(database: Any) -> str:
+    """Which cluster it is: asked once in each session."""
+    session = database.connection
+    if not hasattr(session, "system_identifier"):
+        (session.system_identifier,) = _row(database, SYSTEM)
+    return str(session.system_identifier)
