@@ -316,6 +316,20 @@ def test_a_part_is_killed(running, ledger, send, part):
     ledger.goes_on(60)
 
 
+def test_a_server_that_does_not_start_is_tried_again(running, ledger, begun, send):
+    files = running.postgres.data / "global"
+    away = files.with_name("away")
+    with running.home.lock():  # `up` starts nothing meanwhile
+        send("PostgreSQL", signal.SIGKILL)
+        files.rename(away)
+    try:
+        until(lambda: running.says("it is tried again in", begun), 30)
+        assert ledger.write() == UNAVAILABLE
+    finally:
+        away.rename(files)
+    ledger.goes_on(60)
+
+
 def test_a_database_that_is_read_only(running, ledger, begun):
     running.sql("ALTER DATABASE pricebook SET default_transaction_read_only = on")
     sessions_end(running)
