@@ -41,16 +41,17 @@ def findings(home: Home) -> Iterator[Finding]:
     yield from environment()
     yield from directory(home)
     if external_database():
-        yield checked(check_external_database, f"the database of {external_database()} answers")
-        answers = True
+        of_database = [
+            checked(check_external_database, f"the database of {external_database()} answers")
+        ]
     else:
-        yield from embedded_postgres(home)
-        answers = Postgres(home).answers()
+        of_database = list(embedded_postgres(home))
+    yield from of_database
     if os.environ.get("REDIS_URL") and broker_url():
         yield checked(check_external_redis, "the server of REDIS_URL answers")
     else:
         yield from embedded_valkey(home)
-    if answers:
+    if of_database[-1].mark == "✓":  # or each of these would say once more that it does not answer
         if served(home):
             yield Finding("✓", "what follows is about the demo's book, which is served")
         yield migrations(home)
@@ -65,7 +66,9 @@ def findings(home: Home) -> Iterator[Finding]:
         yield lives(home)
         yield letters(environment_of(Runner(home)))
     else:
-        yield Finding("–", "migrations: not known while PostgreSQL is not running")
+        yield Finding(
+            "–", "migrations, the brake, the last check: not known while PostgreSQL does not answer"
+        )
     if os.environ.get("HTTPS"):
         yield behind_tls(home)
     yield from supervised(home)

@@ -144,7 +144,9 @@ class Running:
 
     @contextmanager
     def session(self, user: str = SUPERUSER) -> Iterator[psycopg.Connection[Any]]:
-        with psycopg.connect(self.postgres.conninfo(user), autocommit=True) as session:
+        info = self.postgres.conninfo(user)
+        writes = "-c default_transaction_read_only=off"  # whatever a night has set
+        with psycopg.connect(info, autocommit=True, options=writes) as session:
             yield session
 
     def is_settled(self) -> bool:
@@ -152,3 +154,38 @@ class Running:
         return self.readiness()[0] == 200 and not self.sql(
             "SELECT FROM services_repricing WHERE finished_at IS NULL LIMIT 1"
         )
+
+
+class Prices:
+    """The prices that were acknowledged, which have to be there afterwards."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.ids = [
+            row[0] for row in running.sql("SELECT id FROM services_subscription ORDER BY 1")
+        ]
+        self.written: dict[int, str] = {}
+        self.number = 0
+
+    def write(self) -> tuple[int, str]:
+        """Write one more price; the status and the code."""
+        self.number += 1
+        subscription, price = self.ids[self.number % len(self.ids)], f"{self.number}.50"
+        answer = self.running.negotiate(subscription, price)
+        if answer[0] == 200:
+            self.written[subscription] = price
+        return answer
+
+    def goes_on(self, seconds: float = 30) -> None:
+        until(lambda: self.write()[0] == 200, seconds)
+        until(self.running.is_settled, 60)
+
+    def has_lost_nothing(self) -> None:
+        found = {
+            id: str(price)
+            for id, price in self.running.sql(
+                "SELECT id, price FROM services_subscription WHERE id = ANY(%s)", list(self.written)
+            )
+        }
+        assert found == self.written
+        self.running.manage("check_book")  # fails if anything differs

@@ -497,6 +497,12 @@ class TestUp:
 
 
 class TestDoctor:
+    def test_says_once_that_the_database_does_not_answer(self, home):
+        done = pricebook(home, "doctor", env=clean_environment(DB_HOST=str(home)))
+        assert done.stdout.count("the database of DB_HOST can't be used") == 1
+        assert "OperationalError" not in done.stdout
+        assert "the last check: not known" in done.stdout
+
     @has_run
     def test_names_what_is_wrong_and_the_mend(self, home):
         (home / "secret_key").write_text("x" * 50)

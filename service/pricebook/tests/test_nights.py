@@ -10,13 +10,13 @@ import os
 import signal
 import subprocess
 import threading
-import time
+from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from pricebook.tests.running import Running
+from pricebook.tests.running import Prices, Running
 from pricebook.tests.servers import until
 
 pytestmark = [
@@ -29,6 +29,7 @@ pytestmark = [
 
 ROWS = 4_000
 UNAVAILABLE, READ_ONLY = (503, "database_unavailable"), (503, "database_read_only")
+REFUSED = ("Connection to broker lost", "Unrecoverable error")
 FAKETIME = os.environ.get("LIBFAKETIME", "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 
 
@@ -54,51 +55,10 @@ def running(tmp_path_factory):
             subprocess.run(["umount", path], check=True)
 
 
-class Ledger:
-    """The prices that were acknowledged, which have to be there afterwards."""
-
-    def __init__(self, running):
-        self.running = running
-        self.ids = [
-            row[0] for row in running.sql("SELECT id FROM services_subscription ORDER BY 1")
-        ]
-        self.written = {}
-        self.number = 0
-
-    def write(self):
-        """Write one more price; the status and the code."""
-        self.number += 1
-        subscription, price = self.ids[self.number % len(self.ids)], f"{self.number}.50"
-        answer = self.running.negotiate(subscription, price)
-        if answer[0] == 200:
-            self.written[subscription] = price
-        return answer
-
-    def until_it_is_refused(self, tries=2000):
-        for _ in range(tries):
-            if (answer := self.write())[0] != 200:
-                return answer
-        raise AssertionError("it was never refused")
-
-    def goes_on(self, seconds=30):
-        until(lambda: self.write()[0] == 200, seconds)
-        until(self.running.is_settled, 60)
-
-    def has_lost_nothing(self):
-        found = {
-            id: str(price)
-            for id, price in self.running.sql(
-                "SELECT id, price FROM services_subscription WHERE id = ANY(%s)", list(self.written)
-            )
-        }
-        assert found == self.written
-        self.running.manage("check_book")  # fails if anything differs
-
-
 @pytest.fixture
 def ledger(running):
     """Prices to write; at the end the book goes on, all of them are there, and it is checked."""
-    ledger = Ledger(running)
+    ledger = Prices(running)
     assert ledger.write() == (200, "")
     yield ledger
     ledger.goes_on()
@@ -123,11 +83,10 @@ def reads(running):
     return running.ask("GET", "/api/subscriptions/?page_size=1")[0]
 
 
-def move_a_list_price(running):
+def move_a_list_price(running, prices=count(500)):  # noqa: B008  # each another one
     """The status, and the code."""
-    pk, price = running.sql("SELECT id, full_price FROM services_service ORDER BY id LIMIT 1")[0]
-    body = {"full_price": str(price + 1)}
-    status, said = running.ask("PATCH", f"/api/services/{pk}/", body)
+    body = {"full_price": f"{next(prices)}.00"}
+    status, said = running.ask("PATCH", "/api/services/1/", body)
     return status, str(said.get("code", said.get("error", "")))
 
 
@@ -141,7 +100,7 @@ def many_clients(running):
             "full_address": "y" * 200,
         }
         for number in range(20_000)
-    ]  # fmt: skip
+    ]
     status, said = running.ask("POST", "/api/clients/bulk/", {"lines": lines}, seconds=120)
     return status, str(said.get("code", said.get("error", "")))
 
@@ -161,15 +120,17 @@ def test_a_full_disk(running, ledger, begun):
             answers.add(ledger.write())
         assert any("0 MB free for" in fault for fault in running.faults())
         until(lambda: running.says("No space left on device", begun), 30)
+        # Valkey refuses a worker, which goes on asking; Celery's default would end it.
+        until(lambda: any(running.says(words, begun) for words in REFUSED), 30)
         said = running.log.read_text()[begun:]
     finally:
         filler.unlink()
-    print(answers)
     assert (503, "database_full") in answers
     assert answers <= {(200, ""), (503, "database_full"), UNAVAILABLE}
     assert running.process.poll() is None
     ledger.goes_on(90)
     assert "Unexpected exit from worker" not in said
+    assert REFUSED[1] not in said
     assert {part: running.pid(part) for part in parts} == parts
 
 
@@ -191,12 +152,10 @@ def test_connections_are_used_up(running, ledger, begun):
     finally:
         for session in held:
             session.close()
-    began = time.monotonic()
     ledger.goes_on(15)
-    print("went on after", time.monotonic() - began)
 
 
-def test_out_of_memory(running, ledger, begun):
+def test_out_of_memory(running, ledger):
     """The kernel kills a session of the database, and then a child of a worker."""
     assert move_a_list_price(running) == (200, "")
     ((victim,),) = running.sql(
@@ -205,7 +164,6 @@ def test_out_of_memory(running, ledger, begun):
     os.kill(victim, signal.SIGKILL)
     until(lambda: "was terminated by signal 9" in running.postgres.log.read_text(), 20)
     answers = {ledger.write() for _ in range(10)}
-    print(answers)
     assert answers <= {(200, ""), UNAVAILABLE}
     ledger.goes_on(30)
     child = children(running.pid("worker"))[0]
@@ -217,7 +175,7 @@ def children(pid):
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def test_a_deadlock(running, ledger, begun):
+def test_a_deadlock(running, ledger):
     first, second = ledger.ids[-1], ledger.ids[-2]
     lock = "UPDATE services_subscription SET comment = comment || '.' WHERE id = %s"
     victims = []
@@ -264,7 +222,7 @@ def restarted(running, **variables):
 
 
 @pytest.mark.skipif(not Path(FAKETIME).is_file(), reason="no libfaketime: set LIBFAKETIME")
-def test_the_clock_of_the_database_jumps_back(running, ledger, begun):
+def test_the_clock_of_the_database_jumps_back(running, ledger):
     ((before,),) = running.sql("SELECT max(recorded_at) FROM services_ledgerentry")
     restarted(running, LD_PRELOAD=FAKETIME, FAKETIME="-3600s", FAKETIME_DONT_FAKE_MONOTONIC="1")
     try:
@@ -276,8 +234,7 @@ def test_the_clock_of_the_database_jumps_back(running, ledger, begun):
         assert late
         assert after >= before
         faults = running.faults()
-        assert any("this host's clock is" in fault.lower() or "clock" in fault for fault in faults)
-        print(faults)
+        assert any("3600 s ahead of the database's" in fault for fault in faults)
         ledger.has_lost_nothing()
     finally:
         restarted(running)
@@ -293,19 +250,15 @@ def test_the_memory_of_valkey_is_full(running, ledger, begun, policy):
     valkey("CONFIG", "SET", "maxmemory-policy", policy)
     valkey("CONFIG", "SET", "maxmemory", "1")
     try:
-        began = time.monotonic()
         assert ledger.write() == (200, "")
         assert move_a_list_price(running) == (200, "")
         assert reads(running) == 200
-        print("three requests in", time.monotonic() - began)
         if policy == "noeviction":
             until(
                 lambda: running.says("command not allowed when used memory > 'maxmemory'", begun),
                 30,
             )
-        faults = running.faults()
-        print(faults)
-        assert any("maxmemory-policy" in fault for fault in faults)
+        assert any("maxmemory-policy" in fault for fault in running.faults())
     finally:
         valkey("CONFIG", "SET", "maxmemory", "256mb")
         valkey("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
@@ -313,33 +266,68 @@ def test_the_memory_of_valkey_is_full(running, ledger, begun, policy):
     assert {part: running.pid(part) for part in parts} == parts
 
 
-@pytest.mark.parametrize("part", ["web", "worker", "events", "beat", "Valkey", "PostgreSQL"])
-@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-def test_a_part_is_stopped_or_killed(running, ledger, begun, part, number):
-    servers = {"Valkey": running.valkey, "PostgreSQL": running.postgres}
-    if part in servers:
-        victims = servers[part].processes()
-        send = lambda which: [victim.signal(which) for victim in victims]  # noqa: E731
-    else:
-        group = running.pid(part)
-        send = lambda which: os.killpg(group, which)  # noqa: E731
+# The words of `doctor` about a part that is stopped, and the answers to a request meanwhile.
+DONE, NOTHING = {(200, "")}, {(0, "TimeoutError")}
+STOPPED = {
+    "web": ("web doesn't answer on port", NOTHING),
+    "worker": ("worker doesn't answer a ping", DONE),
+    "events": ("events doesn't answer a ping", DONE),
+    "beat": ("", DONE),  # its work is late after two minutes
+    "Valkey": ("Valkey runs and doesn't answer", DONE),
+    "PostgreSQL": ("PostgreSQL refuses: connection timeout expired", {UNAVAILABLE}),
+}
+AWAY = {(0, "ConnectionResetError"), (0, "ConnectionRefusedError"), (0, "RemoteDisconnected")}
+
+
+@pytest.fixture
+def send(running):
+    """Sends a signal to all processes of a part."""
+
+    def send(part, number):
+        servers = {"Valkey": running.valkey, "PostgreSQL": running.postgres}
+        if part in servers:
+            for process in servers[part].processes():
+                process.signal(number)
+        else:
+            running.signal(part, number)
+
+    return send
+
+
+@pytest.mark.parametrize("part", STOPPED)
+def test_a_part_hangs(running, ledger, send, part):
+    said, expected = STOPPED[part]
     running.patience = 3.0 if part == "web" else 30.0
-    send(number)
+    send(part, signal.SIGSTOP)
     try:
-        began = time.monotonic()
-        answers = [ledger.write(), move_a_list_price(running), running.readiness()[0]]
-        print(part, number.name, answers, f"{time.monotonic() - began:.1f} s")
-        if number == signal.SIGSTOP:
-            print("doctor", running.faults())
+        assert {ledger.write(), move_a_list_price(running)} == expected
+        assert not said or any(said in fault for fault in running.faults())
+        assert (running.readiness()[0] == 200) == (expected == DONE)
     finally:
-        if number == signal.SIGSTOP:
-            send(signal.SIGCONT)
+        send(part, signal.SIGCONT)
         running.patience = 30.0
     ledger.goes_on(60)
-    assert set(answers[:2]) <= {
-        (200, ""), UNAVAILABLE, (0, "TimeoutError"), (0, "ConnectionResetError"),
-        (0, "ConnectionRefusedError"), (0, "RemoteDisconnected"),
-    }  # fmt: skip
+
+
+@pytest.mark.parametrize("part", STOPPED)
+def test_a_part_is_killed(running, ledger, send, part):
+    send(part, signal.SIGKILL)
+    assert {ledger.write(), move_a_list_price(running)} <= DONE | AWAY | {UNAVAILABLE}
+    ledger.goes_on(60)
+
+
+def test_a_server_that_does_not_start_is_tried_again(running, ledger, begun, send):
+    files = running.postgres.data / "global"
+    away = files.with_name("away")
+    with running.home.lock():  # `up` starts nothing meanwhile
+        send("PostgreSQL", signal.SIGKILL)
+        files.rename(away)
+    try:
+        until(lambda: running.says("it is tried again in", begun), 30)
+        assert ledger.write() == UNAVAILABLE
+    finally:
+        away.rename(files)
+    ledger.goes_on(60)
 
 
 def test_a_database_that_is_read_only(running, ledger, begun):
@@ -349,7 +337,7 @@ def test_a_database_that_is_read_only(running, ledger, begun):
         until(lambda: reads(running) == 200, 15)
         assert ledger.write() == READ_ONLY
         assert reads(running) == 200
-        print(running.readiness(), running.faults())
+        assert running.readiness()[0] == 200
         until(lambda: running.says("The database takes no writes", begun), 5)
     finally:
         running.sql("ALTER DATABASE pricebook RESET default_transaction_read_only")
@@ -364,31 +352,25 @@ def test_wrong_credentials(running, ledger, begun):
         until(lambda: running.readiness()[0] == 503, 15)
         assert ledger.write() == UNAVAILABLE
         until(lambda: running.says("is not permitted to log in", begun), 15)
-        faults = running.faults()
-        assert any("is not permitted to log in" in fault for fault in faults)
-        print(faults)
+        assert any("is not permitted to log in" in fault for fault in running.faults())
     finally:
         running.sql("ALTER ROLE pricebook LOGIN")
     ledger.goes_on(60)
 
 
-def test_pending_migrations(running, ledger, begun):
-    (name,) = running.sql("SELECT name FROM django_migrations WHERE app = 'desk' ORDER BY id DESC")[
-        0
-    ]
+def test_pending_migrations(running, ledger):
     running.manage("migrate", "desk", "zero")
     try:
         until(lambda: running.readiness()[0] == 503, 10)
         assert running.readiness()[1]["failing"] == ["migrations"]
-        faults = running.faults()
-        assert "migrations are pending: ./pricebook manage migrate" in faults
-        print(name, ledger.write(), faults)
+        assert "migrations are pending: ./pricebook manage migrate" in running.faults()
+        assert ledger.write() == (200, "")  # it needs no table that is missing
     finally:
         running.manage("migrate")
     until(lambda: running.readiness()[0] == 200, 10)
 
 
-def test_two_homes_on_one_database(running, ledger, begun):
+def test_two_homes_on_one_database(running, ledger):
     path = running.home.path.with_name("second")
     other = Running(path, DB_HOST=str(running.home.sockets))
     try:
@@ -401,6 +383,5 @@ def test_two_homes_on_one_database(running, ledger, begun):
         ledger.written[subscription] = "7.25"
         path = f"/api/subscriptions/{subscription}/"
         assert running.ask("GET", path)[1]["price"] in ("7.25", 7.25)
-        print(running.faults(), other.faults())
     finally:
         other.stop()
