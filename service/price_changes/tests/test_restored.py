@@ -56,6 +56,13 @@ def ready():
     return readiness.now()
 
 
+def unattended():
+    """The metric."""
+    collector.look.forget()
+    found = [each for each in collector.look() if each.name == "pricebook_restored_unattended"]
+    return found[0].samples[0].value
+
+
 def check():
     call_command("after_restore", "--check")
 
@@ -72,9 +79,11 @@ def test_says_so_everywhere_until_it_is_attended_to(restored, admin_client, caps
         assert (found.is_ready, found.late) == (True, ["life"])
         assert found.says["life"]["why"] == "restored"
         assert "The book was restored" in admin_client.get("/").content.decode()
+        assert unattended() == 1
         with pytest.raises(CommandError, match="has not been run since"):
             check()
     done()
+    assert unattended() == 0
     assert "needs nobody any more" in capsys.readouterr().out
     assert ready().late == []
     assert ready().says["life"]["acknowledged"]
@@ -116,6 +125,21 @@ def test_previews_again_and_names_what_was_approved(book, restored, capsys):
     assert (said["previewed"], said["undecided"]) == ([waits.pk], [comes.pk])
     again = PriceChange.objects.get(pk=waits.pk)
     assert (again.preview_life, drift(again)) == (2, 0)
+
+
+def test_names_what_cannot_be_previewed_any_more_and_goes_on(book, restored, capsys):
+    """Its subscriptions are not in the book that was loaded."""
+    service = book.first().service_id
+    gone = planned(kind="set", filter={"service": service}, adjustment="add", operand=5)
+    PriceChange.objects.update(preview_life=1)
+    book.filter(service_id=service).delete()
+    assert lives.begin().number == 2
+    done("--json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["not_previewed"] == [{"id": gone.pk, "code": "empty_set"}]
+    assert (said["previewed"], said["acknowledged"]) == ([], True)
+    done()
+    assert f"Can't be previewed: price changes {gone.pk} (empty_set)" in capsys.readouterr().out
 
 
 def test_acknowledges_no_book_that_is_wrong(restored, capsys):

@@ -18,11 +18,11 @@ from django.utils.encoding import escape_uri_path
 
 from pricebook.kit import replica
 from pricebook.kit.access import Program
-from pricebook.seeing.measured import REPLICA_READS, REQUESTS, count
+from pricebook.seeing.measured import REQUESTS, count, count_read
 
 logger = logging.getLogger("pricebook.access")
 
-replica.counted.append(lambda outcome: REPLICA_READS.labels(outcome).inc())
+replica.counted.append(count_read)
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 LONGEST_PATH = 300
 

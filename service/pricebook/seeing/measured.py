@@ -89,6 +89,12 @@ def count(histogram: Histogram, labels: tuple[str, ...], seconds: float) -> None
         histogram.labels(*labels).observe(seconds)
 
 
+def count_read(outcome: str) -> None:
+    """The same of a read that may come from the replica."""
+    with contextlib.suppress(OSError):
+        REPLICA_READS.labels(outcome).inc()
+
+
 def exposed(*others: Collector) -> bytes:
     """The text for Prometheus: these histograms, and what other collectors find now."""
     registry = CollectorRegistry()

@@ -14,6 +14,7 @@ from pricebook.kit.exact_json import encode
 from pricebook.kit.figures import grouped, instant
 from services import lives
 from services.management import arguments
+from services.management.progress import ProgressLine
 
 MIGRATION = ("services", "0066_lives")
 
@@ -49,7 +50,11 @@ class Command(BaseCommand):
         if check:
             self._check()
             return
-        done = after_restore(arguments.author_of(author), put_back)
+        line, verifying = ProgressLine(self.stderr), _("verifying")
+        done = after_restore(
+            arguments.author_of(author), put_back, lambda rows, all: line(verifying, rows, all)
+        )
+        line.end()
         if json:
             self.stdout.write(encode(as_json(done)).decode())
         else:
@@ -84,6 +89,11 @@ class Command(BaseCommand):
             self.stdout.write(
                 _("Previewed again: price changes %(ids)s.") % {"ids": _ids(done.previewed)}
             )
+        if done.not_previewed:
+            self.stdout.write(
+                _("Can't be previewed: price changes %(ids)s.")
+                % {"ids": ", ".join(f"{pk} ({code})" for pk, code in done.not_previewed.items())}
+            )
         if done.undecided:
             self.stdout.write(
                 _(
@@ -104,7 +114,7 @@ class Command(BaseCommand):
             self.stdout.write("✗ " + _("the ledger is not as it was sealed: see verify_ledger"))
         if done.acknowledged:
             self.stdout.write(_("Noted: this restore needs nobody any more."))
-        elif not done.is_sound:
+        else:
             self.stdout.write(_("Nothing is noted: run this again when that is fixed."))
 
 
@@ -118,8 +128,9 @@ def as_json(done: Restored) -> dict[str, Any]:
         "life": {"number": done.life.number, "why": done.life.why, "began_at": done.life.began_at},
         "common_until": None if done.common_until is None else str(done.common_until),
         "previewed": done.previewed,
+        "not_previewed": [{"id": pk, "code": code} for pk, code in done.not_previewed.items()],
         "undecided": done.undecided,
         "book_differs": done.check.differs,
         "ledger_is_sound": done.ledger.is_sound,
-        "acknowledged": done.acknowledged or lives.has_been_acknowledged(lives.lives()[-1]),
+        "acknowledged": done.acknowledged,
     }
