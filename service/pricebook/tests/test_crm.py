@@ -137,6 +137,12 @@ def test_it_does_its_work_behind_nginx(web, key, tmp_path, file):
             client.request("GET", "/livez")
             alive = client.getresponse()
             assert (alive.status, bool(alive.read())) == (200, True)
+            asked = "/api/plans/?page_size=1"
+            client.request("GET", asked, headers={"Authorization": f"Api-Key {key}"})
+            page = client.getresponse()
+            # The scheme, the name and the port are those by which it was asked.
+            assert f"<https://localhost:{ports[1]}/api/plans/" in page.headers["Link"]
+            page.read()
             client.request("GET", "/metrics")
             assert client.getresponse().status in (403, 404)
     finally:

@@ -212,6 +212,19 @@ def goes_on(server: Postgres, kept: Place, ahead: Place, why: str, way: str, los
     print(f"\n{way}: {took:.1f} s to the first write, {rows:,} entries; who was ahead {what}.")
 
 
+def goes_on_whole(server: Postgres, kept: Place, lost: float) -> float:
+    """The seconds until a server took writes that has all that the lost one had."""
+    until(lambda: takes_writes(server), 60)
+    took = time.monotonic() - lost
+    with inside(server):
+        held = list(kept.held)
+        mine = entries(3)
+        assert kept.goes_on() is None
+        assert kept.held == [*held, *mine]
+        call_command("after_restore", author="ann")
+    return took
+
+
 def test_a_dump_is_loaded(first, servers, tmp_path):
     kept, ahead = Place(), Place()
     writers = Writers(first)
@@ -286,14 +299,7 @@ def test_an_incremental_backup_is_combined_and_started(first, servers, tmp_path)
     run("pg_verifybackup", "--no-parse-wal", second.data)
     configured(second, "archive_mode = off")
     begins(second)
-    until(lambda: takes_writes(second), 60)
-    took = time.monotonic() - lost
-    with inside(second):
-        held = list(kept.held)
-        mine = entries(3)
-        assert kept.goes_on() is None
-        assert kept.held == [*held, *mine]
-        call_command("after_restore", author="ann")
+    took = goes_on_whole(second, kept, lost)
     sizes = [sum(each.stat().st_size for each in each.rglob("*")) >> 20 for each in (full, more)]
     print(f"\nfull {sizes[0]} MiB, incremental {sizes[1]} MiB: {took:.1f} s to the first write.")
 
@@ -335,14 +341,7 @@ def test_pgbackrest_restores_what_it_has_kept(first, servers, tmp_path):
     does(f"--pg1-path={second.data}", "restore")
     configured(second, "archive_mode = off")
     begins(second)
-    until(lambda: takes_writes(second), 60)
-    took = time.monotonic() - lost
-    with inside(second):
-        held = list(kept.held)
-        mine = entries(3)
-        assert kept.goes_on() is None
-        assert kept.held == [*held, *mine]
-        call_command("after_restore", author="ann")
+    took = goes_on_whole(second, kept, lost)
     print(f"\npgBackRest: {took:.1f} s to the first write.")
 
 
