@@ -8,6 +8,7 @@ from services.models import LedgerEntry, Life, Subscription
 from services.tests.factories import a_reader
 
 Page = dict[str, Any]
+LIMIT = 1000  # entries of a page
 NEGOTIATE = "UPDATE services_subscription SET price = price + 1, price_state = 'negotiated'"
 
 
@@ -23,7 +24,7 @@ def entries(count: int = 1) -> list[int]:
 
 def poll(after: str | None = None) -> Page:
     """The page that a follower gets, or the problem."""
-    asked = {"limit": "1000"} | ({"after": after} if after else {})
+    asked = {"limit": str(LIMIT)} | ({"after": after} if after else {})
     answer = a_reader().get("/api/ledger/", asked)
     assert answer.status_code in (200, 410), answer.json()
     return dict(answer.json())
