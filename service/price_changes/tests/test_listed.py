@@ -313,7 +313,10 @@ def copied(told=None, book=None):
 
 
 class TestWriters:
-    @pytest.mark.parametrize("of_set", SETS)
+    @pytest.mark.parametrize(
+        "of_set",
+        ["add", *(pytest.param(each, marks=pytest.mark.thorough) for each in list(SETS)[1:])],
+    )
     @pytest.mark.parametrize("name", WRITES)
     def test_write_upon_the_set(self, monkeypatch, name, of_set):
         """A write before the copy leaves the book that the same write after it leaves."""

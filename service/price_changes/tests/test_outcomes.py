@@ -87,7 +87,17 @@ def said(change: PriceChange) -> tuple[int, dict[str, int]]:
     return outcome["applied"], outcome["skipped"]
 
 
-@pytest.fixture(params=SCHEDULES)
+# The oracle's histories are played under each schedule in any case.
+ALWAYS = ("beginning", "late", "piecemeal")
+
+
+def schedules(names):
+    return [
+        pytest.param(each, marks=() if each in ALWAYS else pytest.mark.thorough) for each in names
+    ]
+
+
+@pytest.fixture(params=schedules(SCHEDULES))
 def scene(request, db):
     schedule = request.param
     scene = Scene(schedule)
@@ -305,13 +315,13 @@ class TestWheneverWorkersCome:
 
 
 # Where workers come at once it is applied, and there is nothing to cancel.
-@pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
+@pytest.mark.parametrize("schedule", schedules(sorted(SCHEDULES.keys() - {"at once"})))
 def test_of_one_for_new_ones_that_is_cancelled_is_nothing_beside_another_that_was_late(schedule):
     """The chunks of the other one, and of the change that takes it back, write no entries of it."""
     cancelled_after(Scene(schedule), lambda scene: scene.list_price(30, 1))
 
 
-@pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
+@pytest.mark.parametrize("schedule", schedules(sorted(SCHEDULES.keys() - {"at once"})))
 def test_nor_does_a_lock_that_had_ended_and_is_swept_late(schedule):
     scene = Scene(schedule)
     price_state.lock(scene.rows[0].pk, scene.at(1), "asked", "dan")
@@ -320,7 +330,7 @@ def test_nor_does_a_lock_that_had_ended_and_is_swept_late(schedule):
     cancelled_after(scene, lambda _: None, lambda: LockEnd.objects.bulk_create(noted))
 
 
-@pytest.mark.parametrize("schedule", sorted(SCHEDULES.keys() - {"at once"}))
+@pytest.mark.parametrize("schedule", schedules(sorted(SCHEDULES.keys() - {"at once"})))
 def test_who_was_kept_until_the_cancellation_pays_what_has_come_since(schedule):
     """Its lock had ended before, and is swept when the later change is applied already."""
     scene = Scene(schedule)

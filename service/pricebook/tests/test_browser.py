@@ -270,6 +270,7 @@ def a_raise(**values: Any) -> PriceChange:
 
 
 class TestPriceChanges:
+    @pytest.mark.thorough  # the desk's tests have these steps
     def test_one_is_planned_approved_applied_and_taken_back(self, visit):
         book = a_book(60, services=1, plans=2)
         before = dict(book.values_list("pk", "price"))

@@ -497,6 +497,7 @@ class TestUp:
 
 
 class TestDoctor:
+    @pytest.mark.thorough
     def test_says_once_that_the_database_does_not_answer(self, home):
         done = pricebook(home, "doctor", env=clean_environment(DB_HOST=str(home)))
         assert done.stdout.count("the database of DB_HOST can't be used") == 1

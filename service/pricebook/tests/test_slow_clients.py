@@ -128,7 +128,7 @@ class TestSlowClients:
             time.sleep(0.4)
         assert rest_of(client).startswith(b"HTTP/1.1 404 ")
 
-    @pytest.mark.parametrize("path", [STREAM, SWAGGER])
+    @pytest.mark.parametrize("path", [STREAM, pytest.param(SWAGGER, marks=pytest.mark.thorough)])
     def test_that_read_nothing_are_left(self, server, path):
         """The place of a stream is free again, and the connection is ended."""
         a_book(30_000)

@@ -243,7 +243,7 @@ class TestAnswers:
 
         @given(st.data())
         @hypothesis.settings(
-            max_examples=examples(10, "SCHEMATHESIS_EXAMPLES"),
+            max_examples=examples(5, "SCHEMATHESIS_EXAMPLES"),
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
@@ -284,7 +284,7 @@ class TestAnswers:
 
         @given(st.data())
         @hypothesis.settings(
-            max_examples=examples(8, "SCHEMATHESIS_EXAMPLES"),
+            max_examples=examples(5, "SCHEMATHESIS_EXAMPLES"),
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

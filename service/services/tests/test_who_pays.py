@@ -584,6 +584,7 @@ class TestProtections:
     def test_are_right_all_along(self, moved_clock):
         assert right_all_along(moved_clock)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize(("function", "text", "mutant"), MUTANTS)
     def test_are_missed_when_one_is_taken_out(self, moved_clock, function, text, mutant):
         with replaced(function, lambda definition: definition.replace(text, mutant)):
