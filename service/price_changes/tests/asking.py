@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from django.db import connection
 from django.db.models import Q
 
 from price_changes.kinds import OF_CATALOGUE
@@ -21,6 +20,7 @@ from price_changes.tests import histories
 from price_changes.tests.histories import SETS, History, Telling, instant
 from price_changes.tests.standing import Answer
 from price_changes.tests.timeline import MICROSECOND, Timeline
+from pricebook.kit.prepared import prepared_cursor
 from services import ledger
 from services.hooks import Change
 from services.ledger import point_in_time, points
@@ -240,16 +240,11 @@ class Asking:
         known = self._known(known_at)
         found: dict[tuple[int, int], tuple[Any, ...]] = {}
         numbers = {pk: number for number, pk in self.subscriptions.items()}
-        statements: list[str] = []
-        values: list[Any] = []
-        for n, (_, at) in enumerate(instants):
-            sql, params = point_in_time.as_of(at, known_at=known_at)
-            statements.append(f"SELECT {n}, told.* FROM ({sql}) told")
-            values.extend(params)
-        with connection.cursor() as cursor:
-            cursor.execute(" UNION ALL ".join(statements), values)
-            for n, pk, *row, _, _ in cursor.fetchall():
-                found[n, numbers[pk]] = tuple(row)
+        with prepared_cursor() as cursor:
+            for n, (_, at) in enumerate(instants):
+                cursor.execute(*point_in_time.as_of(at, known_at=known_at))
+                for pk, *row, _, _ in cursor.fetchall():
+                    found[n, numbers[pk]] = tuple(row)
         for n, (where, at) in enumerate(instants):
             answers = self.telling.oracle.paying(at, known)
             for number in self.subscriptions:
