@@ -4,6 +4,9 @@ committed when they were asked for.
     the primary: how far is its WAL on disk, and what time is it?
         ─▶ the standby: has it replayed that? ──▶ in REPLICA_WAIT seconds ──▶ it answers
               no, or it is gone, or its clock is off, or it ends the read ──▶ the primary answers
+    the primary, after the read: does it show each commit that the standby shows?
+        ─▶ yes, or in REPLICA_WAIT seconds ──▶ the answer is given
+              no ──▶ the primary answers
 
 So who has written, by whatever door, or has been told of a write, reads it; and who has read a
 price never reads the one before it, whichever server answers. No caller has to bring anything
@@ -52,8 +55,8 @@ PAUSE = 2.0  # seconds for which nobody asks a standby that failed
 LOOK_EVERY = 0.5  # seconds between two looks for a primary that does not answer
 BUSY = 1.0  # seconds for which nobody waits for one that was late
 # A commit that others can see, or whose request was answered, is on disk up to here. One that waits
-# for its synchronous standby can be read on another one, but not on the primary: if that goes on,
-# reads would go back and forth. A moment of it is part of each commit.
+# for its synchronous standby can be read on another one, but not on the primary. A moment of it is
+# part of each commit; if it goes on, no read of a standby would be given out in the end.
 PRIMARY = """
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END,
        extract(epoch FROM book_clock())::float8,
@@ -67,6 +70,26 @@ SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= %s::pg_lsn,
        extract(epoch FROM pg_postmaster_start_time())::text
 """
 ALONE = "SELECT pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text"
+SHOWN = "SELECT pg_current_snapshot()::text"
+# What is committed on a standby, and not in that snapshot of the primary. (A snapshot of a standby
+# lists no transactions that run.)
+COMMITTED = """
+WITH snapshot AS (
+    SELECT %s::pg_snapshot AS primarys, pg_snapshot_xmax(pg_current_snapshot()) AS above
+), missing AS (
+    SELECT pg_snapshot_xip(primarys) AS xid FROM snapshot
+     UNION ALL
+    SELECT generate_series(
+               pg_snapshot_xmax(primarys)::text::bigint, above::text::bigint - 1)::text::xid8
+      FROM snapshot
+)
+SELECT array_agg(xid::text) FROM missing, snapshot
+ WHERE CASE WHEN xid < above THEN pg_xact_status(xid) = 'committed' END
+"""
+HELD = """
+SELECT array_agg(xid) FROM unnest(%s::text[]) AS xid
+ WHERE NOT pg_visible_in_snapshot(xid::xid8, pg_current_snapshot())
+"""
 SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 HAS = "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn"
 # The outcomes of reads, for the metrics.
@@ -90,6 +113,10 @@ _thread = threading.local()
 
 class Unfit(Exception):
     """The standby can't answer this read; one of WHY_NOT."""
+
+
+class PrimaryIsAway(Exception):
+    """The primary has not answered, and a thread looks for it."""
 
 
 class Position(NamedTuple):
@@ -132,14 +159,23 @@ def read(call: Callable[[], Answer]) -> tuple[Answer, str]:
 
     While the primary does not answer it is "replica; no_primary": it may be older than a write.
 
-    Two queries more, one for each further look while it waits, and none without a standby. Within a
-    transaction, or another read, the call reads what they do.
+    Four queries more, one for each further look while it waits, and none without a standby. Within
+    a transaction, or another read, the call reads what they do.
     """
-    if not is_set() or server() or connections[DEFAULT_DB_ALIAS].in_atomic_block:
+    primary = connections[DEFAULT_DB_ALIAS]
+    if not is_set() or server() or primary.in_atomic_block:
         return call(), ""
     try:
-        with standby_for(_position(connections[DEFAULT_DB_ALIAS])) as source:
+        position = _position(primary)
+        with standby_for(position) as source:
             answer = call()
+            if position is not None:
+                try:
+                    _wait_until_shown(primary, connections[REPLICA])
+                except PrimaryIsAway:
+                    source = f"replica; {NO_PRIMARY}"
+    except PrimaryIsAway:
+        return read(call)
     except Unfit as error:
         count(str(error))
         return call(), f"primary; {error}"
@@ -189,13 +225,15 @@ def standby_for(position: Position | None) -> Iterator[str]:
     if time.monotonic() < _Pause.away_until:
         raise Unfit("away")
     primary, standby = connections[DEFAULT_DB_ALIAS], connections[REPLICA]
+    was_connected = standby.connection is not None
     try:
-        if position is None:
-            in_recovery, _thread.server = _row(standby, ALONE)
-            if not in_recovery:
-                raise Unfit("not_a_standby")
-        else:
-            _thread.server = _server_that_has(position, primary, standby)
+        try:
+            _thread.server = _server(position, primary, standby)
+        except (OperationalError, InterfaceError):
+            if not was_connected:
+                raise
+            standby.close()  # its server has ended that session meanwhile, by a restart
+            _thread.server = _server(position, primary, standby)
         connections[DEFAULT_DB_ALIAS] = standby
         given, standby.execute_wrappers = standby.execute_wrappers, primary.execute_wrappers
         try:
@@ -212,6 +250,10 @@ def standby_for(position: Position | None) -> Iterator[str]:
         if reason == "away":
             _Pause.away_until = time.monotonic() + PAUSE
         raise Unfit(reason) from error
+    except Unfit as error:
+        if str(error) in ("not_a_standby", "other_server"):
+            standby.close()  # the next of several hosts may be the one
+        raise
     finally:
         connections[DEFAULT_DB_ALIAS] = primary
         _thread.server = ""
@@ -223,9 +265,8 @@ def _position(primary: Any) -> Position | None:
         return None
     asked = time.monotonic()
     try:
-        wal, clock, unconfirmed = _row(primary, PRIMARY)
-    except (OperationalError, InterfaceError) as error:
-        note_that_the_primary_is_away(error)
+        wal, clock, unconfirmed = _ask(primary, PRIMARY)
+    except PrimaryIsAway:
         return None
     if wal is None:
         raise Unfit("in_recovery")
@@ -253,12 +294,26 @@ def note_that_the_primary_is_away(error: object) -> None:
 def _look_for_the_primary(params: dict[str, Any]) -> None:
     while _Pause.primary_is_away:
         try:
-            psycopg.connect(**params).close()
+            with psycopg.connect(**params) as session:
+                # A pooler takes a connection, though it has no server for it.
+                found = session.execute("SELECT pg_is_in_recovery()").fetchone()
         except psycopg.Error:
-            time.sleep(LOOK_EVERY)
-        else:
+            found = None
+        if found == (False,):
             _Pause.primary_is_away = False
             logger.warning("The primary answers again.")
+        else:
+            time.sleep(LOOK_EVERY)
+
+
+def _server(position: Position | None, primary: Any, standby: Any) -> str:
+    """The run of the standby's server, if it may answer; or Unfit."""
+    if position is not None:
+        return _server_that_has(position, primary, standby)
+    in_recovery, started = _row(standby, ALONE)
+    if not in_recovery:
+        raise Unfit("not_a_standby")
+    return str(started)
 
 
 def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
@@ -277,9 +332,9 @@ def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
         time.sleep(BETWEEN)
         asked = time.monotonic()
     # It has more than the primary could have sent: they have parted, after a failover.
-    if replayed != position.wal and _row(primary, HAS, replayed) == (False,):
+    if replayed != position.wal and _ask(primary, HAS, replayed) == (False,):
         raise Unfit("other_server")
-    if _system(primary) != _system(standby):
+    if _system(primary, _ask) != _system(standby, _row):
         raise Unfit("other_server")
     # So much has passed at least, and at most, between the two instants.
     least, most = asked - position.answered, time.monotonic() - position.asked
@@ -289,16 +344,36 @@ def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
     return str(started)
 
 
-def _row(database: Any, statement: str, *params: str) -> tuple[Any, ...]:
+def _wait_until_shown(primary: Any, standby: Any) -> None:
+    """Wait until the primary shows each commit that the standby shows, or who reads there next
+    would see the book go back. Unfit if one of them goes on waiting.
+    """
+    (committed,) = _row(standby, COMMITTED, *_ask(primary, SHOWN))
+    until = time.monotonic() + settings.REPLICA_WAIT
+    while committed and _ask(primary, HELD, committed) != (None,):
+        if time.monotonic() > until:
+            raise Unfit("unconfirmed")
+        time.sleep(BETWEEN)
+
+
+def _ask(primary: Any, statement: str, *params: Any) -> tuple[Any, ...]:
+    try:
+        return _row(primary, statement, *params)
+    except (OperationalError, InterfaceError) as error:
+        note_that_the_primary_is_away(error)
+        raise PrimaryIsAway from error
+
+
+def _row(database: Any, statement: str, *params: Any) -> tuple[Any, ...]:
     with database.cursor() as cursor:
         cursor.execute(statement, params)
         found: tuple[Any, ...] = cursor.fetchone()
     return found
 
 
-def _system(database: Any) -> str:
+def _system(database: Any, ask: Callable[[Any, str], tuple[Any, ...]]) -> str:
     """Which cluster it is: asked once in each session."""
     session = database.connection
     if not hasattr(session, "system_identifier"):
-        (session.system_identifier,) = _row(database, SYSTEM)
+        (session.system_identifier,) = ask(database, SYSTEM)
     return str(session.system_identifier)

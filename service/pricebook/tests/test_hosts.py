@@ -141,8 +141,12 @@ class TestAStandby:
         assert response.json()["result"][0]["full_price"] == 77
         assert response[replica.HEADER] == "replica"
 
-    def test_that_shows_what_the_primary_holds_back_answers_nothing(self, standby, admin_client):
+    @pytest.mark.parametrize("seen_before", ["100 ms", "1 hour"])  # the read, or after it alone
+    def test_that_shows_what_the_primary_holds_back_answers_nothing(
+        self, standby, admin_client, monkeypatch, seen_before
+    ):
         """A commit waits for a synchronous standby that is lost; this one has it already."""
+        monkeypatch.setattr(replica, "PRIMARY", replica.PRIMARY.replace("100 ms", seen_before))
         a_book(subscriptions=5, services=1, plans=1)
         settle()
         Service.objects.update(full_price=40)
@@ -411,6 +415,22 @@ class TestPgBouncer:
         through()
         found = pooler.Found(shares_sessions=True, keeps_prepared=False)
         assert [pooler.look() for _ in range(5)] == [found] * 5
+
+    def test_with_no_server_behind_it_is_not_taken_for_the_primary(
+        self, pgbouncer, through, settings, tmp_path
+    ):
+        """It takes connections then, and lets statements wait."""
+        own = settings.DATABASES["default"]
+        settings.DATABASES["default"] = own | {"HOST": str(tmp_path)}
+        pgbouncer.start("transaction", query_wait_timeout=1)
+        settings.DATABASES["default"] = own
+        through()
+        replica.note_that_the_primary_is_away("for a test")
+        time.sleep(1.5)
+        assert replica.primary_is_away()
+        pgbouncer.stop()
+        pgbouncer.start("transaction")
+        until(lambda: not replica.primary_is_away())
 
     def test_with_wrong_settings_is_said_with_the_fix(
         self, pgbouncer, through, settings, monkeypatch

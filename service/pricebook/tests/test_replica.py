@@ -21,6 +21,7 @@ from services.models import Service
 from services.reading import total
 from services.reading.filters import BookFilter
 from services.tests.factories import a_book
+from services.tests.interleaving import a_person
 from services.transfer import chunks
 from services.transfer.formats import CSV
 
@@ -122,6 +123,27 @@ class TestARead:
         assert replica.read(who)[1] == "primary; behind"
         assert slept == []
 
+    @pytest.mark.parametrize("goes_on", [True, False])
+    def test_that_shows_a_commit_before_the_primary_does_waits_for_it(
+        self, standby, monkeypatch, settings, goes_on
+    ):
+        """As one does while a commit waits for the primary's synchronous standby."""
+        one = "SELECT ARRAY[pg_snapshot_xmax(%s::pg_snapshot)::text]"
+        monkeypatch.setattr(replica, "COMMITTED", one)
+        settings.REPLICA_WAIT = 0.02 if goes_on else 20
+        with a_person() as person:
+            person.execute("CREATE TABLE something ()")
+            monkeypatch.setattr(
+                replica.time, "sleep", lambda _: None if goes_on else person.commit()
+            )
+            answer, source = replica.read(who)
+            person.rollback()
+        if goes_on:
+            assert (answer != "replica", source) == (True, "primary; unconfirmed")
+        else:
+            assert (answer, source) == ("replica", "replica")
+            connection.cursor().execute("DROP TABLE something")
+
     def test_that_the_replica_ends_is_made_again_on_the_primary(self, standby):
         told = []
         replica.counted.append(told.append)
@@ -147,6 +169,38 @@ class TestARead:
         monkeypatch.setattr(connections["replica"], "get_new_connection", refuse)
         assert [replica.read(who)[1] for _ in range(3)] == ["primary; away"] * 3
         assert len(tried) == 1
+
+    def test_over_a_session_that_a_restart_has_ended_is_made_over_another(self, standby):
+        assert replica.read(who)[1] == "replica"
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = 'replica'"
+            )
+            assert cursor.fetchall() == [(True,)]
+        assert replica.read(who)[1] == "replica"
+
+    def test_of_one_that_is_no_standby_looks_for_another_next_time(self, standby):
+        """One of several hosts has been promoted, and this session leads there."""
+        standby(in_recovery=False)
+        replica.read(who)
+        assert connections["replica"].connection is None
+
+    @pytest.mark.parametrize("statement", ["HAS", "SHOWN"])
+    def test_while_the_primary_vanishes_is_the_replicas_which_says_so(
+        self, standby, monkeypatch, statement
+    ):
+        standby(behind=-1)  # so that the primary is asked for more
+        lost = "DO $$ BEGIN RAISE 'gone' USING ERRCODE = '57P01'; END $$"
+        monkeypatch.setattr(replica, statement, f"{lost} --%s" if statement == "HAS" else lost)
+        monkeypatch.setattr(
+            replica, "HAS", replica.HAS if statement == "HAS" else "SELECT %s <> ''"
+        )
+        monkeypatch.setattr(replica, "_look_for_the_primary", lambda params: None)
+        try:
+            assert replica.read(who) == ("replica", "replica; no_primary")
+        finally:
+            replica._Pause.primary_is_away = False
 
 
 def test_one_that_answers_nothing_is_said_at_the_start(standby, settings):
