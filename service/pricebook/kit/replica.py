@@ -71,8 +71,8 @@ SELECT pg_is_in_recovery(), pg_last_wal_replay_lsn() >= %s::pg_lsn,
 """
 ALONE = "SELECT pg_is_in_recovery(), extract(epoch FROM pg_postmaster_start_time())::text"
 SHOWN = "SELECT pg_current_snapshot()::text"
-# What is committed on a standby, and not in that snapshot of the primary. (A snapshot of a standby
-# lists no transactions that run.)
+# Transactions that are committed on a standby, and not in that snapshot of the primary. (A snapshot
+# of a standby lists none that run.)
 COMMITTED = """
 WITH snapshot AS (
     SELECT %s::pg_snapshot AS primarys, pg_snapshot_xmax(pg_current_snapshot()) AS above
