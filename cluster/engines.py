@@ -222,7 +222,7 @@ def haproxy(places: Places) -> Program:
     def checked(names: tuple[str, ...], port: int, check: str) -> str:
         # Or clients would wait for the kernel.
         down = "on-marked-down shutdown-sessions"
-        often = "inter 1s fastinter 300ms downinter 300ms fall 2 rise 1"
+        often = "inter 700ms fastinter 300ms downinter 300ms fall 2 rise 1"
         return "\n".join(
             f"  server {name} {ADDRESSES[name]}:{port} check {check} {often} {down}"
             for name in names
@@ -236,7 +236,7 @@ defaults
   timeout connect 2s
   timeout client 1h
   timeout server 1h
-  timeout check 1s
+  timeout check 700ms
 listen primary
   bind {LB}:{hosts.PRIMARY}
   option httpchk GET /primary
@@ -280,7 +280,7 @@ default_pool_size = 30
 max_client_conn = 500
 server_connect_timeout = 3
 server_login_retry = 1
-query_wait_timeout = 2
+query_wait_timeout = 1
 tcp_user_timeout = 5000
 tcp_keepidle = 5
 tcp_keepintvl = 2

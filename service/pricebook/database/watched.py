@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 LOOK_AFTER = 3.0  # seconds without an answer
-LOOK_AFTER_BESIDE = 1.0  # the same, where a replica would answer
+LOOK_AFTER_BESIDE = 0.5  # the same, where a replica would answer
 WHILE_SILENT = 0.3  # the same, when the last look found nothing
 TIMED_OUT = "connection timeout expired"  # psycopg's words, in a list if there are several hosts
 PAUSE = 2.0  # seconds between two looks while it is silent
@@ -62,7 +63,7 @@ class Pulse:
         self.looking = threading.Lock()
         self.looked_at = 0.0
         self.conn_params: dict[str, Any] = {}
-        self.met: Address | None = None  # who took the connection of the last look
+        self.answered: dict[Address, bool] = {}  # by the last look
 
     def patience(self) -> float | None:
         """The seconds for which to wait before a look; None: for ever."""
@@ -74,19 +75,15 @@ class Pulse:
         """Look whether the server of a session takes a connection; one look of the process is for
         all who ask meanwhile.
         """
-        asked = time.monotonic()
+        asked, own = time.monotonic(), address_of(session)
         with self.looking:
             if self.looked_at < asked:
-                self._look()
+                self._look(own)
             if self.silent:
                 return False
-            if self.met == (own := address_of(session)):
-                return True
-        try:
-            psycopg.connect(**self.conn_params | own._asdict()).close()
-        except psycopg.Error as error:
-            return TIMED_OUT not in str(error)
-        return True
+            if own in self.answered:
+                return self.answered[own]
+        return self._answers(own)
 
     def refuse_if_silent(self, conn_params: dict[str, Any]) -> None:
         """OperationalError while the database is silent. Now and then one thread looks again."""
@@ -102,19 +99,37 @@ class Pulse:
         if self.silent:
             raise psycopg.OperationalError("the database is silent")
 
-    def _look(self) -> None:
-        before, self.silent, self.met = self.silent, False, None
+    def _look(self, own: Address | None = None) -> None:
+        """At all hosts in turn; and at that of a session beside it, as one that is silent takes a
+        whole `connect_timeout`, of both looks.
+        """
+        before, self.silent, self.answered = self.silent, False, {}
+        with ThreadPoolExecutor(1) as beside:
+            several = "," in str(self.conn_params.get("host"))
+            of_own = beside.submit(self._answers, own) if own and several else None
+            self._look_at_all(before)
+        if own and of_own:
+            self.answered[own] = of_own.result()
+        if before and not self.silent:
+            logger.warning("The database is no longer silent.")
+        self.looked_at = time.monotonic()
+
+    def _answers(self, own: Address) -> bool:
+        try:
+            psycopg.connect(**self.conn_params | own._asdict()).close()
+        except psycopg.Error as error:
+            return TIMED_OUT not in str(error)
+        return True
+
+    def _look_at_all(self, before: bool) -> None:
         try:
             with closing(psycopg.connect(**self.conn_params)) as session:
-                self.met = address_of(session)
+                self.answered[address_of(session)] = True
         except psycopg.Error as error:
             # A server that refuses lives: whoever needs the reason gets it.
             self.silent = TIMED_OUT in str(error)
             if self.silent and not before:
                 logger.error("The database is silent; nobody waits for it: %s", error)
-        if before and not self.silent:
-            logger.warning("The database is no longer silent.")
-        self.looked_at = time.monotonic()
 
 
 pulse = Pulse()

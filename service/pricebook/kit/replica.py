@@ -115,6 +115,10 @@ class Unfit(Exception):
     """The standby can't answer this read; one of WHY_NOT."""
 
 
+class Elsewhere(Unfit):
+    """Its server is none of the standbys; another host may be one."""
+
+
 class PrimaryIsAway(Exception):
     """The primary has not answered, and a thread looks for it."""
 
@@ -229,10 +233,11 @@ def standby_for(position: Position | None) -> Iterator[str]:
     try:
         try:
             _thread.server = _server(position, primary, standby)
-        except (OperationalError, InterfaceError):
+        except (OperationalError, InterfaceError, Elsewhere):
             if not was_connected:
                 raise
-            standby.close()  # its server has ended that session meanwhile, by a restart
+            # Its server was started again since, or promoted: the next of several may be the one.
+            standby.close()
             _thread.server = _server(position, primary, standby)
         connections[DEFAULT_DB_ALIAS] = standby
         given, standby.execute_wrappers = standby.execute_wrappers, primary.execute_wrappers
@@ -250,10 +255,6 @@ def standby_for(position: Position | None) -> Iterator[str]:
         if reason == "away":
             _Pause.away_until = time.monotonic() + PAUSE
         raise Unfit(reason) from error
-    except Unfit as error:
-        if str(error) in ("not_a_standby", "other_server"):
-            standby.close()  # the next of several hosts may be the one
-        raise
     finally:
         connections[DEFAULT_DB_ALIAS] = primary
         _thread.server = ""
@@ -312,7 +313,7 @@ def _server(position: Position | None, primary: Any, standby: Any) -> str:
         return _server_that_has(position, primary, standby)
     in_recovery, started = _row(standby, ALONE)
     if not in_recovery:
-        raise Unfit("not_a_standby")
+        raise Elsewhere("not_a_standby")
     return str(started)
 
 
@@ -323,7 +324,7 @@ def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
     while True:
         in_recovery, has_it, replayed, clock, started = _row(standby, STANDBY, position.wal)
         if not in_recovery:
-            raise Unfit("not_a_standby")
+            raise Elsewhere("not_a_standby")
         if has_it:
             break
         if time.monotonic() > until:
@@ -333,9 +334,9 @@ def _server_that_has(position: Position, primary: Any, standby: Any) -> str:
         asked = time.monotonic()
     # It has more than the primary could have sent: they have parted, after a failover.
     if replayed != position.wal and _ask(primary, HAS, replayed) == (False,):
-        raise Unfit("other_server")
+        raise Elsewhere("other_server")
     if _system(primary, _ask) != _system(standby, _row):
-        raise Unfit("other_server")
+        raise Elsewhere("other_server")
     # So much has passed at least, and at most, between the two instants.
     least, most = asked - position.answered, time.monotonic() - position.asked
     ahead = clock - position.clock

@@ -16,7 +16,7 @@ from django.test import Client as Browser
 from rest_framework.test import APIClient
 
 from pricebook.database import watched
-from pricebook.database.watched import Watched
+from pricebook.database.watched import Watched, address_of
 from pricebook.kit import session_limits
 from pricebook.kit.session_limits import (
     IDLE,
@@ -183,6 +183,7 @@ class TestSilence:
                     several = {"host": ",".join(hosts), "port": ",".join(map(str, ports))}
                     monkeypatch.setattr(watched.pulse, "conn_params", given | own | several)
                     assert not watched.pulse.beats(session)
+                    assert watched.pulse.answered[address_of(session)] is False  # beside the others
                     assert watched.pulse.silent == (refusing in ports)
         finally:
             watched.pulse.silent = False
