@@ -22,6 +22,9 @@ SERVICES, PLANS, CLIENTS = 6, 3, 20
 SOURCE = "cluster"
 
 
+NO_PRIMARY = "no_primary"  # in Book-Read-From: a standby has answered alone
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One attempt of one client. Instants are seconds of a clock that no fault moves."""
@@ -33,9 +36,17 @@ class Attempt:
     name: str = ""  # of the row, or the service
     value: Any = None  # the row's id, the new price, or the newest id that was read
     expected: int = 0  # the newest id that this client must see
-    by_replica: bool = False  # the answer said that a standby has given it
-    said_older: bool = False  # the answer said that it may be older than a write
+    read_from: str = ""  # Book-Read-From of the answer
     conflict: bool = False  # sent again with its key, it was refused as if it were another
+
+    @property
+    def by_replica(self) -> bool:
+        return self.read_from.startswith("replica")
+
+    @property
+    def said_older(self) -> bool:
+        """The answer said that it may be older than a write."""
+        return NO_PRIMARY in self.read_from
 
 
 class Api:
@@ -176,7 +187,8 @@ class Load:
 
     def read(self, number: int) -> None:
         """The newest subscription: never older than one that this client has seen, or any other
-        client was told of before the question."""
+        client was told of before the question. A standby alone may show a commit that its primary
+        never confirmed, and says that it is alone: nobody may count on that."""
         api, seen = Api(self.key), 0
         while not self.ending.wait(PAUSE):
             began, expected = time.monotonic(), max(seen, self.newest)
@@ -184,13 +196,9 @@ class Load:
                 "GET", "/api/subscriptions/?page_size=1&ordering=-id"
             )
             found = answer["result"][0]["id"] if outcome == DONE and answer["result"] else 0
-            of_standby = read_from.startswith("replica")
-            said = of_standby and "no_primary" in read_from
-            self.note(
-                "read", began, outcome, value=found, expected=expected,
-                by_replica=of_standby, said_older=said,
-            )  # fmt: skip
-            seen = max(seen, found)
+            self.note("read", began, outcome, value=found, expected=expected, read_from=read_from)
+            if NO_PRIMARY not in read_from:
+                seen = max(seen, found)
 
     def read_replica(self, number: int) -> None:
         """The newest subscription that some standby has, by SQL: is there one that answers?"""

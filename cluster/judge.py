@@ -123,18 +123,28 @@ def backward(attempts: list[Attempt]) -> tuple[int, int]:
 
 
 def examples(attempts: list[Attempt], began: float) -> list[dict[str, Any]]:
-    """The first reads that were older, with their seconds of the round and what gave them."""
-    found = [each for each in attempts if each.kind == "read" and each.outcome == DONE]
-    older = [each for each in found if each.value < each.expected]
-    return [
-        {
-            "at": round(each.began - began, 2),
+    """The first reads that were older, with their seconds of the round and what gave them; and by
+    whom it was known first that there was more."""
+
+    def about(each: Attempt) -> dict[str, Any]:
+        return {
+            "kind": each.kind,
+            "at": [round(each.began - began, 3), round(each.ended - began, 3)],
             "found": each.value,
-            "expected": each.expected,
-            "by_replica": each.by_replica,
+            "read_from": each.read_from,
         }
-        for each in older[:5]
-    ]
+
+    told = [each for each in attempts if each.kind in ("read", "row") and each.outcome == DONE]
+    told.sort(key=lambda each: each.ended)
+    return [
+        about(each)
+        | {
+            "expected": each.expected,
+            "told_by": about(next(other for other in told if other.value >= each.expected)),
+        }
+        for each in told
+        if each.kind == "read" and each.value < each.expected and not each.said_older
+    ][:5]
 
 
 def wrong_prices(cluster: Cluster) -> tuple[int, dict[str, Any]]:

@@ -280,14 +280,16 @@ def primary_is_away() -> bool:
     return _Pause.primary_is_away
 
 
-def note_that_the_primary_is_away(error: object) -> None:
-    """From now on a thread looks for it, and no request waits for it."""
+def note_that_the_primary_is_away(error: object, primary: Any = None) -> None:
+    """From now on a thread looks for it, and no request waits for it. `primary` is its database,
+    if the default one of this thread is the standby now.
+    """
     with _Pause.looking:
         if _Pause.primary_is_away:
             return
         logger.error("The primary does not answer; the replica does, alone: %s", error)
         _Pause.primary_is_away = True
-    params = connections[DEFAULT_DB_ALIAS].get_connection_params()
+    params = (primary or connections[DEFAULT_DB_ALIAS]).get_connection_params()
     params.pop("pool", None)
     threading.Thread(target=_look_for_the_primary, args=[params], daemon=True).start()
 
@@ -361,7 +363,7 @@ def _ask(primary: Any, statement: str, *params: Any) -> tuple[Any, ...]:
     try:
         return _row(primary, statement, *params)
     except (OperationalError, InterfaceError) as error:
-        note_that_the_primary_is_away(error)
+        note_that_the_primary_is_away(error, primary)
         raise PrimaryIsAway from error
 
 

@@ -198,9 +198,11 @@ class TestARead:
         monkeypatch.setattr(
             replica, "HAS", replica.HAS if statement == "HAS" else "SELECT %s <> ''"
         )
-        monkeypatch.setattr(replica, "_look_for_the_primary", lambda params: None)
+        looked_for = []
+        monkeypatch.setattr(replica, "_look_for_the_primary", looked_for.append)
         try:
             assert replica.read(who) == ("replica", "replica; no_primary")
+            assert [each.get("application_name") for each in looked_for] == [None]
         finally:
             replica._Pause.primary_is_away = False
 
