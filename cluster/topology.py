@@ -199,7 +199,9 @@ class Cluster:
         ).stdout
 
     def webs_are_well(self) -> bool:
-        return all(ask(ADDRESSES[host], 8000, "/livez") for host in WEBS)
+        """Each answers, and HAProxy has seen that one does."""
+        ways = [(ADDRESSES[host], 8000) for host in WEBS] + [(ADDRESSES["lb"], hosts.WEB)]
+        return all(ask(address, port, "/livez") for address, port in ways)
 
     def workers_run(self) -> bool:
         """Each host has a worker, with a process of its pool, and what keeps it running."""
