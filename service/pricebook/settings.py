@@ -213,7 +213,7 @@ if env.bool("DB_POOL", False):  # for the web server; workers hold one connectio
         "min_size": 1,
         "max_size": 8,
         # There are as many as threads: who waits, waits for the server. A replica would answer.
-        "timeout": 2 if env.str("DATABASE_REPLICA_URL", "") else 5,
+        "timeout": 1 if env.str("DATABASE_REPLICA_URL", "") else 5,
         # It gives an attempt up after these seconds; the next request begins another. Otherwise it
         # would wait longer and longer, and after an outage go on waiting while the server is back.
         "reconnect_timeout": 5,

@@ -60,9 +60,13 @@ class Place:
         if check != cls._check(place):
             raise ValueError("the check does not fit")
         if len(text) == 24:
-            return cls(*struct.unpack(BARE, place))
-        xact, id, life, block, hash, mark = struct.unpack(FORM, place)
-        return cls(xact, id, Proof(life, int.from_bytes(block), hash, mark))
+            found = cls(*struct.unpack(BARE, place))
+        else:
+            xact, id, life, block, hash, mark = struct.unpack(FORM, place)
+            found = cls(xact, id, Proof(life, int.from_bytes(block), hash, mark))
+        if found.xact < 0 or found.id < 0:
+            raise ValueError("no entry has a number below 0")
+        return found
 
     @staticmethod
     def _check(place: bytes) -> bytes:

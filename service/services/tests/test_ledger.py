@@ -1059,6 +1059,11 @@ class TestPlace:
         assert Place.parse(str(place)) == place
         assert quote(str(place), safe="") == str(place)
 
+    @pytest.mark.parametrize("place", [Place(-1, 2), Place(1, -2)])
+    def test_has_no_number_below_zero(self, place):
+        with pytest.raises(ValueError, match="below 0"):
+            Place.parse(str(place))
+
     @pytest.mark.parametrize("number", range(24))
     def test_is_known_for_false_when_one_letter_is_another(self, number):
         text = str(Place(1, 2))
