@@ -93,12 +93,22 @@ def over(plan: Plan, found: judge.Verdict) -> dict[str, float]:
     return {name: getattr(found, name) for name in limits if getattr(found, name) > limits[name]}
 
 
+# Edits whose rows have not all been written, and transactions that write. (Readiness says what it
+# has seen within the last second.)
+WORK = """
+SELECT (SELECT count(*) FROM services_repricing WHERE finished_at IS NULL)
+     + (SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND backend_xid IS NOT NULL)
+"""
+
+
 def is_drained(cluster: Cluster) -> bool:
-    """Whether no work is due, as readiness says."""
+    """Whether no work is due, as readiness says, nor any begun."""
     answer = ask(ADDRESSES["lb"], hosts.WEB, "/readyz")
-    if not answer:
+    if not answer or json.loads(answer).get("due_work", {}).get("oldest_seconds"):
         return False
-    return not json.loads(answer).get("due_work", {}).get("oldest_seconds")
+    with cluster.sql(hosts.PRIMARY) as session:
+        return session.execute(WORK).fetchone() == (0,)
 
 
 def tell(result: dict[str, Any]) -> None:
