@@ -108,7 +108,7 @@ def is_drained(cluster: Cluster) -> bool:
     if not answer or json.loads(answer).get("due_work", {}).get("oldest_seconds"):
         return False
     with cluster.sql(hosts.PRIMARY) as session:
-        return session.execute(WORK).fetchone() == (0,)
+        return bool(session.execute(WORK).fetchone() == (0,))
 
 
 def tell(result: dict[str, Any]) -> None:
