@@ -64,7 +64,7 @@ class TestCounts:
         assert judge.prices(edits, {"7": Decimal("3.00")}) == (0, 1, 0)
 
     def test_a_read_goes_back_if_it_is_older_than_what_its_client_must_see(self):
-        reads = [read(5, 5), read(4, 5), read(3, 5, said_older=True), read(9, 5)]
+        reads = [read(5, 5), read(4, 5), read(3, 5, read_from="replica; no_primary"), read(9, 5)]
         assert judge.backward(reads) == (1, 1)
 
     def test_the_longest_time_without_counts_from_the_beginning_and_to_the_end(self):
