@@ -360,6 +360,7 @@ EVENTS_KEPT_DAYS = whole_number("EVENTS_KEPT_DAYS", 90, 1, 3650)
 
 # Lists show names and e-mails, so reading needs a session or an API key, unless this is set.
 OPEN_READS = env.bool("OPEN_READS", False)
+FEED_SHORT_PLACES = env.bool("FEED_SHORT_PLACES", False)  # docs/upgrades.md
 # The most whole books that a web process sends at once; each has some megabytes in memory.
 STREAMS_AT_ONCE = whole_number("STREAMS_AT_ONCE", 2, 1, 1000)
 # And the most that one caller may read of them, so that nobody has them all.

@@ -239,11 +239,11 @@ class Processes:
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
-    def web(self, name, service):
+    def web(self, name, service, **more):
         with reserve(0) as held:
             port = held.getsockname()[1]
             command = [*web_server("pricebook.asgi:application"), "--port", str(port)]
-            self._start(name, service, command, DB_POOL="1")
+            self._start(name, service, command, DB_POOL="1", **more)
         address = f"http://127.0.0.1:{port}"
         until(lambda: status_of(f"{address}/healthz") == 200, 120)
         return address
@@ -400,7 +400,7 @@ def test_from_the_last_release_stops_nobody(tmp_path, database, broker):
         manage(new, "migrate", "-v0")
         migrated = time.monotonic() - began
         time.sleep(2)
-        after = all_of_it.web("new web", new)
+        after = all_of_it.web("new web", new, FEED_SHORT_PLACES="1")
         callers.servers = [before, after]
         all_of_it.worker("new worker", new)
         time.sleep(4)

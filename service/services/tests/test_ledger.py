@@ -20,6 +20,7 @@ from services.ledger import Place, changes_feed, explanation
 from services.ledger.entries import COLUMNS, HISTORY
 from services.ledger.explanation import rule
 from services.ledger.page import one_as_of, page_as_of
+from services.ledger.place import Proof
 from services.models import MovedFollowers, Plan, Service, Subscription, WholeLedger
 from services.reading.filters import BookFilter
 from services.reading.ordering import Cursor, list_key
@@ -1058,6 +1059,12 @@ class TestPlace:
     def test_comes_back_as_it_went_out(self, place):
         assert Place.parse(str(place)) == place
         assert quote(str(place), safe="") == str(place)
+
+    def test_is_short_beside_releases_that_know_no_other(self, settings):
+        place = Place(1, 2, Proof(3))
+        assert len(str(place)) == 48
+        settings.FEED_SHORT_PLACES = True
+        assert str(place) == str(Place(1, 2))
 
     @pytest.mark.parametrize("place", [Place(-1, 2), Place(1, -2)])
     def test_has_no_number_below_zero(self, place):
