@@ -20,8 +20,6 @@ PATIENCE = 8  # seconds for which a client waits for an answer
 PAUSE = 0.05
 SERVICES, PLANS, CLIENTS = 6, 3, 20
 SOURCE = "cluster"
-
-
 NO_PRIMARY = "no_primary"  # in Book-Read-From: a standby has answered alone
 
 

@@ -134,7 +134,11 @@ def examples(attempts: list[Attempt], began: float) -> list[dict[str, Any]]:
             "read_from": each.read_from,
         }
 
-    told = [each for each in attempts if each.kind in ("read", "row") and each.outcome == DONE]
+    told = [
+        each
+        for each in attempts
+        if each.kind in ("read", "row") and each.outcome == DONE and not each.said_older
+    ]
     told.sort(key=lambda each: each.ended)
     return [
         about(each)
@@ -143,7 +147,7 @@ def examples(attempts: list[Attempt], began: float) -> list[dict[str, Any]]:
             "told_by": about(next(other for other in told if other.value >= each.expected)),
         }
         for each in told
-        if each.kind == "read" and each.value < each.expected and not each.said_older
+        if each.kind == "read" and each.value < each.expected
     ][:5]
 
 

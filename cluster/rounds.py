@@ -8,6 +8,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+import psycopg
+
 from cluster import faults, hosts, journal, judge
 from cluster.clients import Load, make_book
 from cluster.faults import WITHOUT_READS, Plan
@@ -107,8 +109,11 @@ def is_drained(cluster: Cluster) -> bool:
     answer = ask(ADDRESSES["lb"], hosts.WEB, "/readyz")
     if not answer or json.loads(answer).get("due_work", {}).get("oldest_seconds"):
         return False
-    with cluster.sql(hosts.PRIMARY) as session:
-        return bool(session.execute(WORK).fetchone() == (0,))
+    try:
+        with cluster.sql(hosts.PRIMARY) as session:
+            return bool(session.execute(WORK).fetchone() == (0,))
+    except psycopg.Error:  # it may not be back yet
+        return False
 
 
 def tell(result: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 
 from price_changes.tests.doors import DOORS, LIMITS, Book, outcome
+from pricebook.tests.tiers import always
 
 pytestmark = pytest.mark.django_db
 
@@ -35,13 +36,7 @@ def book_of_all(around_the_module):
 
 
 # These say whether a door asks at all, and of what; the others, that it asks the same policy.
-ALWAYS = ("rows", "amount", "enough")
-
-
-@pytest.mark.parametrize(
-    "limit",
-    [pytest.param(each, marks=() if each in ALWAYS else pytest.mark.thorough) for each in LIMITS],
-)
+@pytest.mark.parametrize("limit", always(("rows", "amount", "enough"), of=LIMITS))
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.name}, {door.who}")
 def test_the_door_asks_the_policy(book_of_all, door, limit, settings):
     book = copy.deepcopy(book_of_all)

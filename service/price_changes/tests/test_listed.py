@@ -25,6 +25,7 @@ from price_changes.tests.changes import (
 )
 from price_changes.tests.kills.proof import accounts_of
 from price_changes.tests.test_sets import a_raise
+from pricebook.tests.tiers import always
 from services import price_state, repricing
 from services.audit import book_check
 from services.ledger.page import one_as_of
@@ -313,10 +314,7 @@ def copied(told=None, book=None):
 
 
 class TestWriters:
-    @pytest.mark.parametrize(
-        "of_set",
-        ["add", *(pytest.param(each, marks=pytest.mark.thorough) for each in list(SETS)[1:])],
-    )
+    @pytest.mark.parametrize("of_set", always(("add",), of=SETS))
     @pytest.mark.parametrize("name", WRITES)
     def test_write_upon_the_set(self, monkeypatch, name, of_set):
         """A write before the copy leaves the book that the same write after it leaves."""

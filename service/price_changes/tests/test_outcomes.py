@@ -20,6 +20,7 @@ from price_changes.tests.changes import (
 )
 from price_changes.tests.schedules import SCHEDULES
 from price_changes.tests.timeline import Timeline
+from pricebook.tests.tiers import always
 from services import ledger, price_state, repricing
 from services.models import LockEnd, RepricingStep, StampedComment, Subscription, WholeLedger
 from services.repricing import chunks
@@ -87,14 +88,9 @@ def said(change: PriceChange) -> tuple[int, dict[str, int]]:
     return outcome["applied"], outcome["skipped"]
 
 
-# The oracle's histories are played under each schedule in any case.
-ALWAYS = ("beginning", "late", "piecemeal")
-
-
 def schedules(names):
-    return [
-        pytest.param(each, marks=() if each in ALWAYS else pytest.mark.thorough) for each in names
-    ]
+    """The oracle's histories are played under each schedule in any case."""
+    return always(("beginning", "late", "piecemeal"), of=names)
 
 
 @pytest.fixture(params=schedules(SCHEDULES))

@@ -21,6 +21,7 @@ from price_changes.tests.changes import (
     move_instant,
     planned,
 )
+from pricebook.tests.tiers import always
 from services import price_state
 from services.models import Plan, Service, Subscription
 from services.tests.factories import a_book, a_plan, a_service, a_subscription
@@ -382,11 +383,7 @@ class TestDrift:
 class TestTheSetting:
     @pytest.mark.parametrize(
         "value",
-        ["101", "nan"]
-        + [
-            pytest.param(each, marks=pytest.mark.thorough)
-            for each in ("-1", "Infinity", "1,5", "1 %", "much", "")
-        ],
+        always(("101", "nan"), of=("-1", "101", "nan", "Infinity", "1,5", "1 %", "much", "")),
     )
     def test_of_what_is_no_part_of_a_hundred_does_not_start(self, value):
         code = f"import os; os.environ.update(APPROVAL_DRIFT={value!r}, DEBUG='1')\n"

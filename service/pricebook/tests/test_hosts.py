@@ -14,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import timedelta
+from itertools import count, takewhile
 from pathlib import Path
 
 import psycopg
@@ -141,11 +143,17 @@ class TestAStandby:
         assert response.json()["result"][0]["full_price"] == 77
         assert response[replica.HEADER] == "replica"
 
-    @pytest.mark.parametrize("seen_before", ["100 ms", "1 hour"])  # the read, or after it alone
+    @pytest.mark.parametrize(
+        ("seen_before", "others_end"),
+        [("100 ms", False), ("1 hour", False), ("1 hour", True)],  # the read, or after it alone
+    )
     def test_that_shows_what_the_primary_holds_back_answers_nothing(
-        self, standby, admin_client, monkeypatch, seen_before
+        self, standby, admin_client, monkeypatch, seen_before, others_end
     ):
-        """A commit waits for a synchronous standby that is lost; this one has it already."""
+        """A commit waits for a synchronous standby that is lost; this one has it already.
+
+        It is the newest transaction, or others have ended since.
+        """
         monkeypatch.setattr(replica, "PRIMARY", replica.PRIMARY.replace("100 ms", seen_before))
         a_book(subscriptions=5, services=1, plans=1)
         settle()
@@ -158,6 +166,8 @@ class TestAStandby:
             commits = in_background(person.commit)
             try:
                 until(lambda: root.execute(HELD_BACK).fetchone()[0])
+                if others_end:
+                    root.execute("SELECT pg_current_xact_id()")
                 for _ in range(3):
                     response = admin_client.get("/api/services/")
                     assert response[replica.HEADER] == "primary; unconfirmed"
@@ -171,6 +181,65 @@ class TestAStandby:
             commits.result()
         settle()
         assert admin_client.get("/api/services/").json()["result"][0]["full_price"] == 41
+
+    def test_never_shows_more_than_the_primary_does_a_moment_later(self, standby):
+        """Writers and readers, while the synchronous standby is lost and given up in turn."""
+        a_book(subscriptions=5, services=1, plans=1)
+        settle()
+        of_sync = "synchronous_standby_names"
+        of_standby, stop, reads = (
+            deepcopy(connections["replica"].settings_dict),
+            threading.Event(),
+            [],
+        )
+
+        def write(number):
+            with a_person() as person:
+                for n in takewhile(lambda _: not stop.is_set(), count()):
+                    name = f"{number}.{n}"
+                    person.execute(
+                        "INSERT INTO services_service (name, full_price) VALUES (%s, 1)", [name]
+                    )
+                    person.commit()
+
+        def newest():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT max(id) FROM services_service")
+                return cursor.fetchone()[0]
+
+        def read():
+            connections["replica"] = type(connections["default"])(of_standby, alias="default")
+            while not stop.is_set():
+                began = time.monotonic()
+                found, source = replica.read(newest)
+                reads.append((began, time.monotonic(), found, source))
+            connections["replica"].close()
+            connection.close()
+
+        with superuser() as root, ThreadPoolExecutor(6) as threads:
+            working = [threads.submit(write, n) for n in range(3)]
+            working += [threads.submit(read) for _ in range(3)]
+            try:
+                for _ in range(3):
+                    for says in (f"SET {of_sync} = 'lost'", f"RESET {of_sync}"):
+                        time.sleep(0.7)
+                        root.execute(f"ALTER SYSTEM {says}")
+                        root.execute("SELECT pg_reload_conf()")
+            finally:
+                stop.set()
+                root.execute(f"ALTER SYSTEM RESET {of_sync}")
+                root.execute("SELECT pg_reload_conf()")
+            for each in working:
+                each.result()
+        back = [
+            (read, earlier)
+            for read in reads
+            for earlier in reads
+            if earlier[1] < read[0] and earlier[2] > read[2]
+        ]
+        print(len(reads), "reads:", Counter(source for *_, source in reads))
+        assert not back
+        assert {"replica", "primary; unconfirmed"} <= {source for *_, source in reads}
 
     def test_judges_an_instant_by_what_was_decided_before_it(self, standby, admin_client):
         """Without a worker: facts alone say what is in force."""
