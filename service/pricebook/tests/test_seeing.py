@@ -139,7 +139,7 @@ class TestLivez:
 
 class TestReadyz:
     def test_says_what_a_probe_has_to_know_and_no_figure_of_the_book(self, transactional_db):
-        book_check.remember(BookCheck(subscriptions=4711))
+        book_check.remember(BookCheck(subscriptions=471_147_114_711))
         sweeps.note()
         response = asked("/readyz")
         said = response.json()
@@ -151,7 +151,7 @@ class TestReadyz:
         assert 0 <= said["last_sweep"]["seconds_ago"] < 60
         assert said["book_check"]["differs"] is False
         assert said["seals"]["is_ahead"] is False
-        assert "4711" not in response.content.decode()
+        assert "471147114711" not in response.content.decode()
 
     def test_is_answered_within_a_second_on_a_silent_path_and_costs_one_session(
         self, silent_database, caplog
